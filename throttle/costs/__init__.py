@@ -1,0 +1,8 @@
+"""What a call costs, and what a server books of it."""
+
+from throttle.costs.call import CallCost, estimate
+from throttle.costs.charges import CHARGES, default_charge
+from throttle.costs.cost import Cost
+from throttle.costs.vocabulary import VocabularyError, encoding_for
+
+__all__ = ["CHARGES", "CallCost", "Cost", "VocabularyError", "default_charge", "encoding_for", "estimate"]
