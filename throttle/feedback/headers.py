@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["MONTH_S", "Reading", "infer_window_s", "read_duration_s", "read_headers"]
+__all__ = ["DAY_S", "MONTH_S", "Reading", "infer_window_s", "instant_s", "read_duration_s", "read_headers"]
 
 DAY_S = 86_400.0
 MONTH_S = 2_592_000.0
@@ -340,7 +340,7 @@ def _reset_s(text: str, in_ms: bool, wall_s: float) -> float | None:
     if value is None:
         value = read_duration_s(text)
         if value is None:
-            value = _until_s(text, wall_s)
+            value = instant_s(text, wall_s)
     elif value >= EPOCH_MS:
         value = max(0.0, value / 1000.0 - wall_s)
     elif value >= EPOCH_S:
@@ -377,8 +377,8 @@ def _units(text: str) -> float:
     return total
 
 
-def _until_s(text: str, wall_s: float) -> float | None:
-    """Read an instant written as RFC 3339 or as an HTTP date, in seconds from now."""
+def instant_s(text: str, wall_s: float) -> float | None:
+    """Read an instant written as RFC 3339 or as an HTTP date, in seconds from now; None if it isn't one."""
     try:
         at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
         return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - wall_s)
