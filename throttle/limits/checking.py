@@ -13,7 +13,7 @@ from throttle.limits.words import listed, unknown
 
 __all__ = ["Finding", "check_table"]
 
-_ROW_KEYS = ("batch_queue_tokens", "source", "as_of", "verified", "note")
+_ROW_KEYS = ("batch_queue_tokens", "seen", "source", "as_of", "verified", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,11 @@ def _row(
     for meter in row.meters:
         if meter not in kinds:
             yield Finding((*path, meter), *unknown("meter", meter, [*kinds, *_ROW_KEYS]), at_key=True)
+    for meter in row.seen:
+        figure = row.batch_queue_tokens if meter == "batch_queue_tokens" else row.meters.get(meter)
+        if figure is None:
+            what = f"`seen` has {meter!r}, for which the row has no figure"
+            yield Finding((*path, "seen", meter), what, "give the figure to start from beside it", at_key=True)
     if not row.meters and row.batch_queue_tokens is None:
         yield Finding(path, f"no limits for {name!r}", "give some, as in {rpm: 500, tpm: 200_000}, or write null")
 
@@ -226,8 +231,8 @@ def _servers(table: LimitsTable, kinds: Mapping[str, MeterKind]) -> Iterator[Fin
     named = {account.server for account in table.accounts.values()}
     for name, server in table.servers.items():
         path = ("servers", name)
-        if not server.base_url and name not in named:
-            remedy = "add `base_url:`, or name the server in an account"
+        if server.base_url is None and name not in named:
+            remedy = "add `base_url:`, or `base_url: []` where only accounts name it"
             yield Finding(path, f"nothing leads to the server {name!r}", remedy, at_key=True)
         tiers = server.tiers or (table.tiers if server.inherit else {})
         if server.tier is not None and server.tier not in tiers:

@@ -124,6 +124,8 @@ def _text_of(path: FilePath) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
             size = max(len(content), os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise LimitsError(str(path), [Mistake(0, 0, "there is no such file", "check the path")]) from None
     except OSError as error:
         what = f"it can't be read ({error.strerror or error})"
         raise LimitsError(str(path), [Mistake(0, 0, what, "check the path and its permissions")]) from None
@@ -199,6 +201,7 @@ def _table(
     if table is None or mistakes:
         raise LimitsError(source, sorted([*mistakes, *more], key=lambda mistake: (mistake.line, mistake.column)))
     table._source, table._origin, table._data = source, origin, merged
+    table._files = (() if source == _IN_CODE else (source,)) + (base.files if base else ())
     if base is not None:
         own = frozenset(_figures(data))
         table._inherited = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -19,7 +19,7 @@ from throttle.limits.schema import Account, Deployment, Family, LimitsTable, Met
 from throttle.limits.values import Match, MeterSpec, PoolSpec, ResolvedLimits, Variant
 from throttle.limits.words import unknown
 
-__all__ = ["DEFAULT_TIER", "TIER_VARIABLE", "find_account", "find_server", "resolve"]
+__all__ = ["DEFAULT_TIER", "TIER_VARIABLE", "families_in", "find_account", "find_server", "resolve"]
 
 TIER_VARIABLE = "THROTTLE_TIER"
 DEFAULT_TIER = "tier-1"
@@ -91,6 +91,15 @@ def find_account(
     return next((name for name, account in table.accounts.items() if project in account.projects), None)
 
 
+def families_in(table: LimitsTable, base_url: str | None = None) -> dict[str, Callable[[str], Row | None]]:
+    """Give for every tier of a server a function that finds a model's row, apart from any account."""
+    name = find_server(table, base_url)
+    server = table.servers.get(name)
+    tiers = _tiers(table, server)
+    makers = {tier: _Maker(table, name, server, tier, None, "", _host(base_url)) for tier in tiers}
+    return {tier: maker.row for tier, maker in makers.items()}
+
+
 def find_server(table: LimitsTable, base_url: str | None) -> str:
     """Find the server of the file at an address; "" where it has none, as for OpenAI's own.
 
@@ -99,7 +108,7 @@ def find_server(table: LimitsTable, base_url: str | None) -> str:
     if not base_url:
         return ""
     address = _address(base_url)
-    entries = [(_address(url), name) for name, server in table.servers.items() for url in server.base_url]
+    entries = [(_address(url), name) for name, server in table.servers.items() for url in server.base_url or ()]
     fitting = [
         (Pattern(url).rank, name)
         for url, name in entries
@@ -148,8 +157,8 @@ def _tier_of(
     if account is not None and account.tier is not None:
         return account.tier
     named = environ.get(TIER_VARIABLE, "")
-    # The variable speaks of OpenAI's tiers; another server's may have other names.
-    if named and (server is None or named in tiers):
+    # The variable speaks of OpenAI's tiers first: another server's `tier-4` is another thing.
+    if named and (server is None or tiers is table.tiers or (named in tiers and named not in table.tiers)):
         return named
     if server is not None and server.tier is not None:
         return server.tier
@@ -238,6 +247,11 @@ class _Maker:
         weight = (weights.find(model) if weights else None) or Fraction(1)
         return Match(pools, weight, plan.name, tuple(self._variants(plan)))
 
+    def row(self, model: str) -> Row | None:
+        """Find the row that a model's pool is made of, as the file has it."""
+        plan = self._names.find(model)
+        return plan.row if plan else None
+
     def _own_pool(self, model: str, plan: _Plan) -> str:
         """Name the pool of a model that doesn't share one; "" where it draws on the family's."""
         rule = self._table.fine_tuned
@@ -294,8 +308,9 @@ class _Maker:
                 continue
             queue = row.batch_queue_tokens if row.batch_queue_tokens is not None else queue
             for meter, figure in row.meters.items():
-                figures.pop(meter, None)
-                if figure is not None:
+                if figure is None:
+                    figures.pop(meter, None)
+                else:
                     figures[meter] = (figure, self._origin(plan, meter) if row is plan.row else "user")
         window = plan.family.window or (self._server.window if self._server else None)
         specs = [_meter(name, self._kinds[name], figure, window, origin) for name, (figure, origin) in figures.items()]
@@ -361,4 +376,6 @@ def _meter(
         burst_s = window
     if figure.burst is not None:
         burst_s = figure.burst
+    # A bucket that can't hold a single one would let nothing through, ever.
+    burst_s = max(burst_s, window_s / figure.limit)
     return MeterSpec(name, kind.unit, figure.limit, window_s, burst_s, origin, figure.resets or "", kind.counts)

@@ -177,6 +177,11 @@ _SPAN_SCHEMA: dict[str, Any] = {
 _LIMIT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, _REFERENCE]}
 
 Limit = Annotated[int, BeforeValidator(_whole(1)), WithJsonSchema(_LIMIT_SCHEMA)]
+Limits = Annotated[
+    tuple[Limit, ...],
+    BeforeValidator(lambda value: list(value) if isinstance(value, (list, tuple)) else [value]),
+    WithJsonSchema({"anyOf": [_LIMIT_SCHEMA, {"type": "array", "items": _LIMIT_SCHEMA}]}),
+]
 QueueLimit = Annotated[
     int, BeforeValidator(_whole(0)), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _REFERENCE]})
 ]
@@ -289,10 +294,14 @@ class Row(Provenance):
     batch_queue_tokens: QueueLimit | None = Field(
         default=None, description="How many input tokens all unfinished batches may hold; no call is charged for it."
     )
+    seen: dict[Name, Limits] = Field(
+        default_factory=dict,
+        description="By meter: other figures this tier has been seen with; they only help to tell it.",
+    )
     meters: dict[str, MeterLimit | None] = Field(default_factory=dict)
 
     _own_keys: ClassVar[frozenset[str]] = frozenset(
-        {"source", "as_of", "verified", "note", "batch_queue_tokens", "meters"}
+        {"source", "as_of", "verified", "note", "batch_queue_tokens", "seen", "meters"}
     )
 
     @model_validator(mode="before")
@@ -457,8 +466,8 @@ class Deployment(_Part):
 class Server(Provenance):
     """Another server that speaks OpenAI's protocol, chosen by its address."""
 
-    base_url: Names = Field(
-        default=(), description="Addresses (patterns with *) it is known by, as in https://api.groq.com/*."
+    base_url: Names | None = Field(
+        default=None, description="Addresses (patterns with *) it is known by; []: only accounts lead to it."
     )
     inherit: bool = Field(
         default=False, description="true: the families above hold for it too, where it has none of its own."
@@ -500,12 +509,18 @@ class LimitsTable(_Part):
     _origin: str = PrivateAttr("user")
     _flat: bool = PrivateAttr(False)
     _data: Any = PrivateAttr(None)
+    _files: tuple[str, ...] = PrivateAttr(())
     _inherited: frozenset[tuple[str, str, str, str]] = PrivateAttr(frozenset())
 
     @property
     def source(self) -> str:
         """The path of the file, or `limits=` where it was given in code."""
         return self._source
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files it was read from: its own, and those that it extends."""
+        return self._files
 
     @property
     def origin(self) -> str:
