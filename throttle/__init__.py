@@ -1,0 +1,32 @@
+"""Hold every call to the OpenAI API until the account has room for it: the full rate, and no 429.
+
+import throttle
+from openai import OpenAI
+
+client = throttle.wrap(OpenAI())
+"""
+
+from throttle.call import options
+from throttle.client import limiter_of, wrap
+from throttle.costs import Cost, estimate
+from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
+from throttle.limiter import Limiter, Permit
+from throttle.limits import load_limits
+
+__all__ = [
+    "Cost",
+    "Limiter",
+    "LimitsError",
+    "Permit",
+    "RequestTooLarge",
+    "StoreError",
+    "ThrottleError",
+    "WaitTimeout",
+    "estimate",
+    "limiter_of",
+    "load_limits",
+    "options",
+    "wrap",
+]
+
+__version__ = "0.1.0"

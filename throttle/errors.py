@@ -1,7 +1,7 @@
 """The errors of this package: a small tree under `ThrottleError`.
 
-Every one is also an `openai.OpenAIError`, so that `except` clauses which people already have keep working, and so that every
-supported SDK lets it pass as it is: never retried, never wrapped in `APIConnectionError`.
+Every one is also an `openai.OpenAIError`, so that `except` clauses which people already have keep working, and so that
+every supported SDK lets it pass as it is: never retried, never wrapped in `APIConnectionError`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class RequestTooLarge(ThrottleError):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong in a limits file: where (1-based; 0 where there is no such place), what, and how to mend it."""
+    """One thing that is wrong in a limits file: where (1-based; 0 where there is no such place), what, and how to mend
+    it.
+    """
 
     line: int
     column: int

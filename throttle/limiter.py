@@ -1,0 +1,589 @@
+"""The limiter: what an application holds. It knows the limits, owns the pools, and hands out permits.
+
+One lock guards all of a limiter's pools; it is held for microseconds and never while anybody waits. Whoever can't take
+it and must not wait (a permit that the garbage collector ends in the middle of anything) leaves a note, which whoever
+holds the lock carries out on the way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
+
+from throttle.bucket import NEVER
+from throttle.costs import CallCost
+from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
+from throttle.gate import Gate
+from throttle.limits import LimitsTable, load_limits, resolve
+from throttle.limits.values import Match, MeterSpec, PoolSpec, ResolvedLimits
+from throttle.meter import Amount, BucketMeter, InFlightMeter, Meter
+from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot, Ticket
+from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime, running_trio
+
+__all__ = ["Limiter", "LimitsSource", "Permit", "Snapshot"]
+
+logger = logging.getLogger("throttle")
+
+LONG_WAIT_S: Final = 30.0
+"""A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
+
+LimitsSource = str | os.PathLike[str] | Mapping[str, Any] | LimitsTable
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a limiter.
+
+    Attributes:
+        tier: the tier that the limits are of.
+        source: where the limits come from: a path, or `limits=`.
+        pools: the state of each pool in use, by name; those of other accounts are named `name@account`.
+    """
+
+    tier: str
+    source: str
+    pools: Mapping[str, PoolSnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of a model's calls: through which gate, how they are charged there.
+
+    Attributes:
+        gate: the gate of their pool.
+        charge: what the server books (`auto` or one of `throttle.costs.CHARGES`).
+        weight: the part of one of the pool's tokens that one of the model's counts.
+    """
+
+    gate: Gate
+    charge: str
+    weight: Fraction | int
+
+
+class Permit(Ticket):
+    """The right to make one call, once it has been waited for.
+
+    Enter it (`with`, `async with`) or await it to wait. Leaving the block keeps the charge; `cancel` gives it back, for
+    a call that was not sent after all.
+    """
+
+    __slots__ = ("__weakref__", "_gate", "_limiter", "_max_wait_s", "_weight")
+
+    def __init__(
+        self, limiter: Limiter, route: Route, model: str, amounts: tuple[Amount, ...], max_wait_s: float | None
+    ) -> None:
+        super().__init__(route.gate.pool, model, amounts)
+        self._limiter = limiter
+        self._gate = route.gate
+        self._weight = route.weight
+        self._max_wait_s = max_wait_s
+
+    # waiting
+
+    def __enter__(self) -> Self:
+        if not self._limiter._admit_now(self):
+            self._limiter._wait_in_thread(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        limiter = self._limiter
+        if limiter._admit_now(self):
+            return self
+        try:
+            loop = asyncio._get_running_loop()
+            if loop is not None:
+                future = limiter._queue_in_loop(self, loop)
+                while self.state == WAITING:
+                    yield from future
+            elif (token := running_trio()) is not None:
+                runtime = limiter._queue_in_trio(self, token)
+                while self.state == WAITING:
+                    yield from runtime.park(self._is_waiting).__await__()
+            else:
+                raise RuntimeError("a permit can be awaited in asyncio or trio; in sync code use 'with'")
+            limiter._check_admitted(self)
+        except BaseException:
+            limiter._withdraw(self)
+            raise
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _is_waiting(self) -> bool:
+        return self.state == WAITING
+
+    # afterwards
+
+    @property
+    def waited_s(self) -> float:
+        """How long it was waited for, in seconds."""
+        return self.waited_us / 1e6
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from the answer to the call that was made with this permit."""
+        self._limiter._answered(self, status, headers)
+
+    def settle(self, *, tokens: Amount) -> None:
+        """Replace the tokens that were charged by what the call really cost; may be called once the answer is in."""
+        self._limiter._settle(self, "tokens", tokens * self._weight)
+
+    def cancel(self) -> None:
+        """Give the charge back: the call was not sent. Does nothing once the permit has ended."""
+        self._limiter._withdraw(self)
+
+    def close(self) -> None:
+        """End the permit; the charge stays. Happens by itself at the end of a block."""
+        self._limiter._release(self)
+
+    def __del__(self) -> None:
+        if self.state == ADMITTED:
+            self._limiter._note(self, "release")
+        elif self.state == NEW:
+            self.state = EXPIRED
+            warnings.warn(
+                f"a permit for {self.model!r} was never entered nor awaited", RuntimeWarning, stacklevel=2, source=self
+            )
+
+    def __repr__(self) -> str:
+        state = ("new", "waiting", "admitted", "ended", "expired")[self.state]
+        return f"<Permit for {self.model!r} in {self.pool.name!r}, {state}>"
+
+
+class Limiter:
+    """Holds every call until the account has room for it.
+
+    Threads, asyncio tasks and trio tasks may share one limiter.
+    """
+
+    def __init__(
+        self,
+        limits: LimitsSource | None = None,
+        *,
+        tier: str | None = None,
+        account: str | None = None,
+        clock: Any = None,
+    ) -> None:
+        """Make a limiter.
+
+        Args:
+            limits: a path, a dict (in the shape of the file, or `{"rpm": 600, "tpm": 60_000}` for one pool), or a
+                loaded table. Without it: `THROTTLE_LIMITS`, `./limits.yaml`, the bundled table.
+            tier: the account's tier; else the file's account, `THROTTLE_TIER`, `tier-1`.
+            account: which account of the file.
+            clock: a monotonic clock in whole microseconds, for tests in virtual time.
+
+        Raises:
+            LimitsError: the limits can't be used, or the tier is unknown.
+        """
+        self._table = load_limits(limits)
+        self._limits: ResolvedLimits = resolve(self._table, tier=tier, account=account)
+        self._clock = clock or _monotonic_us
+        self._lock = threading.Lock()
+        self._notes: deque[tuple[Permit, str]] = deque()
+        self._pools: dict[tuple[str, ...], Gate] = {}
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._threads = ThreadRuntime()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
+        self._trios: weakref.WeakKeyDictionary[Any, TrioRuntime] = weakref.WeakKeyDictionary()
+        _LIMITERS.add(self)
+
+    @property
+    def tier(self) -> str:
+        """The tier whose limits hold."""
+        return self._limits.tier
+
+    @property
+    def source(self) -> str:
+        """Where the limits come from: a path, or `limits=`."""
+        return self._limits.source
+
+    # asking
+
+    def acquire(
+        self,
+        model: str,
+        *,
+        tokens: Amount = 0,
+        requests: Amount = 1,
+        images: Amount = 0,
+        max_wait: float | None = None,
+        **amounts: Amount,
+    ) -> Permit:
+        """Ask for the right to make one call. Nothing happens until the permit is entered or awaited.
+
+        Args:
+            model: the model's name.
+            tokens: what the call is charged.
+            requests: how many requests it counts as.
+            images: how many images it makes.
+            max_wait: seconds that it may wait at most; without it, as long as it takes.
+            amounts: what else a meter of yours counts, by unit.
+
+        The permit raises, when it is waited for:
+            WaitTimeout: it can't go within `max_wait`; at once, where that is known beforehand.
+            RequestTooLarge: it can never go.
+        """
+        return self._permit(self._route("", model), model, tokens, requests, images, max_wait, amounts)
+
+    def try_acquire(
+        self, model: str, *, tokens: Amount = 0, requests: Amount = 1, images: Amount = 0, **amounts: Amount
+    ) -> Permit | None:
+        """Return a permit if the call may go now and nobody waits in front of it, else None.
+
+        Raises:
+            RequestTooLarge: it can never go.
+        """
+        permit = self._permit(self._route("", model), model, tokens, requests, images, None, amounts)
+        if self._admit_now(permit):
+            return permit
+        permit.state = EXPIRED
+        self._refuse_if_too_large(permit)
+        return None
+
+    def wait_time(
+        self, model: str, *, tokens: Amount = 0, requests: Amount = 1, images: Amount = 0, **amounts: Amount
+    ) -> float:
+        """Tell in how many seconds such a call would go if it asked now, behind all who wait, as far as known; 0.0 for
+        at once.
+
+        Infinite where it depends on the end of other calls (`max_in_flight`).
+
+        Raises:
+            RequestTooLarge: it can never go.
+        """
+        permit = self._permit(self._route("", model), model, tokens, requests, images, None, amounts)
+        permit.state = EXPIRED
+        self._refuse_if_too_large(permit)
+        with self._lock:
+            now_us = self._clock()
+            ready_us = permit.pool.foretell(now_us, model, permit.amounts).ready_at_us
+        self._carry_out_notes()
+        return (ready_us - now_us) / 1e6 if ready_us < NEVER else float("inf")
+
+    def snapshot(self) -> Snapshot:
+        """Tell the state of every pool in use."""
+        with self._lock:
+            now_us = self._clock()
+            pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._pools.values()}
+        self._carry_out_notes()
+        return Snapshot(tier=self._limits.tier, source=self._limits.source, pools=MappingProxyType(pools))
+
+    def __repr__(self) -> str:
+        return f"<Limiter {self._limits.tier} from {self._limits.source}, {len(self._pools)} pools>"
+
+    # for clients: calls whose cost is read from their body
+
+    def permit_for(
+        self,
+        account: str,
+        cost: CallCost,
+        tokens: int | None,
+        max_wait_s: float | None,
+        charge_for: Callable[[str], str],
+    ) -> Permit:
+        """Ask for the right to make a call of known cost, as a wrapped client does.
+
+        Args:
+            account: whose pools it draws on; "" for the limiter's own.
+            cost: what it costs.
+            tokens: what it is charged, in place of what the cost says.
+            max_wait_s: as for `acquire`.
+            charge_for: tells the charge model where the limits leave it open.
+        """
+        model = cost.model or ""
+        route = self._route(account, model)
+        units = route.gate.pool.units
+        others: dict[str, Amount] = {}
+        if tokens is None and "tokens" in units:
+            tokens = cost.booked(charge_for(model) if route.charge == "auto" else route.charge)
+        if "input_tokens" in units:
+            others["input_tokens"] = cost.cost.input_tokens
+        if "output_tokens" in units:
+            others["output_tokens"] = cost.cost.output_tokens
+        images = cost.cost.images if "images" in units else 0
+        return self._permit(route, model, tokens or 0, 1, images, max_wait_s, others)
+
+    def has_limits_of(self, other: Limiter) -> bool:
+        """Tell whether the other limiter has the same limits and tier."""
+        return self._table == other._table and self._limits == other._limits
+
+    # pools
+
+    def _route(self, account: str, model: str) -> Route:
+        """Find or make the way of a model's calls of an account."""
+        return self._routes.get((account, model)) or self._open_route(account, model)
+
+    def _open_route(self, account: str, model: str) -> Route:
+        match = self._limits.match(model)
+        names = (account, *(spec.name for spec in match.pools)) if match else (account, "", model)
+        with self._lock:
+            gate = self._pools.get(names)
+            if gate is None:
+                gate = self._pools[names] = Gate(self._make_pool(account, model, match))
+                if match is None:
+                    logger.warning("no limits are known for model %r: its calls are let through and counted", model)
+            if match is None:
+                route = Route(gate, "auto", 1)
+            else:
+                weight = match.weight.numerator if match.weight.denominator == 1 else match.weight
+                route = Route(gate, match.pools[0].charge, weight)
+            self._routes[account, model] = route
+        return route
+
+    def _make_pool(self, account: str, model: str, match: Match | None) -> Pool:
+        now_us = self._clock()
+        meters = (
+            tuple(_make_meter(spec, meter, now_us) for spec in match.pools for meter in spec.meters) if match else ()
+        )
+        name = match.pools[0].name if match else model
+        return Pool(f"{name}@{account}" if account else name, meters)
+
+    def _permit(
+        self,
+        route: Route,
+        model: str,
+        tokens: Amount,
+        requests: Amount,
+        images: Amount,
+        max_wait_s: float | None,
+        others: Mapping[str, Amount],
+    ) -> Permit:
+        if min(tokens, requests, images, *others.values()) < 0:
+            raise ValueError(
+                f"a call can't cost less than nothing: {tokens} tokens, {requests} requests, {images} images"
+            )
+        tokens = tokens * route.weight
+        known: dict[str, Amount] = {"requests": requests, "tokens": tokens, "images": images, "in_flight": 1, **others}
+        amounts = tuple([known.get(unit, 0) for unit in route.gate.pool.units])
+        return Permit(self, route, model, amounts, max_wait_s)
+
+    # the leaf: how a permit is waited for
+
+    def _admit_now(self, permit: Permit) -> bool:
+        if permit.state != NEW:
+            raise ThrottleError(f"this permit has been used: {permit!r}")
+        with self._lock:
+            admitted = permit.pool.try_take(self._clock(), permit)
+        if self._notes:
+            self._carry_out_notes()
+        return admitted
+
+    def _wait_in_thread(self, permit: Permit) -> None:
+        gate, threads, sleeper = permit._gate, self._threads, Sleeper()
+        try:
+            self._begin_waiting(permit)
+            with self._lock:
+                threads.join(gate, sleeper)
+                gate.enqueue(self._clock(), permit, threads, sleeper)
+                until_us = threads.until_us(gate, sleeper)
+            while permit.state == WAITING:
+                sleeper.sleep(None if until_us >= NEVER else max(0, until_us - self._clock()) / 1e6)
+                with self._lock:
+                    if permit.state == WAITING:
+                        gate.ring(self._clock(), threads)
+                    until_us = threads.until_us(gate, sleeper)
+            self._check_admitted(permit)
+        except BaseException:
+            self._withdraw(permit)
+            raise
+        finally:
+            with self._lock:
+                threads.leave(gate, sleeper)
+            self._carry_out_notes()
+
+    def _queue_in_loop(self, permit: Permit, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        self._begin_waiting(permit)
+        future = loop.create_future()
+        with self._lock:
+            runtime = self._loops.get(loop)
+            if runtime is None:
+                runtime = self._loops[loop] = AsyncioRuntime(loop, self._clock, self._ring)
+            permit._gate.enqueue(self._clock(), permit, runtime, future)
+        self._carry_out_notes()
+        return future
+
+    def _queue_in_trio(self, permit: Permit, token: Any) -> TrioRuntime:
+        import trio
+
+        self._begin_waiting(permit)
+        with self._lock:
+            runtime = self._trios.get(token)
+            if runtime is None:
+                runtime = self._trios[token] = TrioRuntime(token, self._clock, self._ring)
+            permit._gate.enqueue(self._clock(), permit, runtime, trio.lowlevel.current_task())
+        self._carry_out_notes()
+        return runtime
+
+    def _begin_waiting(self, permit: Permit) -> None:
+        """Refuse what can't go or not in time, before it takes a place."""
+        self._refuse_if_too_large(permit)
+        with self._lock:
+            now_us = self._clock()
+            hold = permit.pool.foretell(now_us, permit.model, permit.amounts)
+            wait_s = (hold.ready_at_us - now_us) / 1e6
+            warn = LONG_WAIT_S < wait_s < NEVER / 1e6 and now_us - permit._gate.warned_us > LONG_WAIT_S * 1e6
+            if warn:
+                permit._gate.warned_us = now_us
+        if warn:
+            logger.warning(
+                "pool %s: a call will wait about %.0f s for %s; %d wait before it",
+                permit.pool.name,
+                wait_s,
+                hold.meter or "its turn",
+                permit.pool.waiting,
+            )
+        if permit._max_wait_s is not None:
+            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s:
+                raise _timeout(permit, hold.meter, wait_s)
+            permit.deadline_us = now_us + int(permit._max_wait_s * 1e6)
+
+    def _check_admitted(self, permit: Permit) -> None:
+        if permit.state == ADMITTED:
+            return
+        if permit.state == EXPIRED:
+            with self._lock:
+                now_us = self._clock()
+                hold = permit.pool.foretell(now_us, permit.model, permit.amounts)
+            raise _timeout(permit, hold.meter, (hold.ready_at_us - now_us) / 1e6 if hold.ready_at_us < NEVER else None)
+        raise ThrottleError(f"the permit was taken back while it waited: {permit!r}")
+
+    def _refuse_if_too_large(self, permit: Permit) -> None:
+        for meter, amount in zip(permit.pool.meters, permit.amounts, strict=True):
+            if amount > meter.largest and meter.origin != "bundled":
+                raise RequestTooLarge(
+                    f"{amount:,} {meter.unit} for {permit.model!r} can never go: pool {permit.pool.name!r} holds "
+                    f"{meter.largest:,g} at most ({meter.name}, {meter.origin}); send less at a time or raise it",
+                    pool=permit.pool.name,
+                    meter=meter.name,
+                    requested=float(amount),
+                    capacity=float(meter.largest),
+                )
+
+    def _ring(self, runtime: Runtime, gate: Gate) -> None:
+        with self._lock:
+            gate.ring(self._clock(), runtime)
+        self._carry_out_notes()
+
+    # what happens to a permit afterwards
+
+    def _answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
+        if status == 429:
+            with self._lock:
+                permit.pool.refused += 1
+            self._carry_out_notes()
+
+    def _withdraw(self, permit: Permit) -> None:
+        if permit.state == NEW:
+            permit.state = ENDED
+        else:
+            self._note(permit, "withdraw")
+
+    def _release(self, permit: Permit) -> None:
+        self._note(permit, "release")
+
+    def _settle(self, permit: Permit, unit: str, amount: Amount) -> None:
+        with self._lock:
+            now_us = self._clock()
+            if permit.marks:
+                permit.pool.settle(now_us, permit, unit, amount)
+                permit._gate.tick(now_us)
+        self._carry_out_notes()
+
+    def _note(self, permit: Permit, what: str) -> None:
+        """Leave a note; it is carried out at once, or by whoever holds the lock now."""
+        self._notes.append((permit, what))
+        self._carry_out_notes()
+
+    def _carry_out_notes(self) -> None:
+        # whoever let go of the lock looks for notes after that, so that none which was left meanwhile is lost
+        while self._notes and self._lock.acquire(blocking=False):
+            try:
+                permit, what = self._notes.popleft()
+                now_us = self._clock()
+                if what == "withdraw":
+                    permit._gate.withdraw(now_us, permit)
+                elif permit.pool.release(now_us, permit):
+                    permit._gate.tick(now_us)
+            except IndexError:  # somebody else was quicker
+                pass
+            finally:
+                self._lock.release()
+
+    def _start_anew(self) -> None:
+        """After a fork nobody waits here: threads and loops stayed with the parent. Levels are kept."""
+        self._lock = threading.Lock()
+        self._notes = deque()
+        self._threads = ThreadRuntime()
+        self._loops = weakref.WeakKeyDictionary()
+        self._trios = weakref.WeakKeyDictionary()
+        now_us = self._clock()
+        for gate in self._pools.values():
+            gate.abandon(now_us)
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def _make_meter(pool: PoolSpec, spec: MeterSpec, now_us: int) -> Meter:
+    if spec.unit == "in_flight":
+        return InFlightMeter(spec.name, spec.limit, origin=spec.origin)
+    return BucketMeter(
+        spec.name,
+        spec.unit,
+        spec.limit,
+        round(spec.window_s * 1e6),
+        now_us=now_us,
+        burst_us=round(spec.burst_s * 1e6),
+        headroom=pool.headroom,
+        origin=spec.origin,
+    )
+
+
+def _timeout(permit: Permit, meter: str | None, ready_in_s: float | None) -> WaitTimeout:
+    when = "when others end" if ready_in_s is None else f"in {ready_in_s:.1f} s"
+    return WaitTimeout(
+        f"a call of {permit.model!r} may wait {permit._max_wait_s:g} s at most, but {meter or 'the queue'} of pool "
+        f"{permit.pool.name!r} lets it go {when}; raise max_wait, send less, or raise the limit",
+        pool=permit.pool.name,
+        meter=meter,
+        max_wait_s=permit._max_wait_s or 0.0,
+        ready_in_s=ready_in_s,
+    )
+
+
+_LIMITERS: weakref.WeakSet[Limiter] = weakref.WeakSet()
+"""Every limiter of the process, for the one thing that can't be done without a list of them: starting anew after a
+fork.
+"""
+
+
+def _start_anew_in_child() -> None:
+    for limiter in _LIMITERS:
+        limiter._start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_in_child)

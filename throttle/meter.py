@@ -1,0 +1,212 @@
+"""What a pool asks of a meter, and the meters that need no feedback.
+
+A meter is one limit of a pool: requests a minute, tokens a day, calls in flight. A pool asks each of its meters when a
+call may go, and charges all of them at the one instant at which every one can pay. Amounts are in the meter's own unit
+(requests, tokens, …).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+from throttle.bucket import NEVER, Bucket, grains_of
+
+__all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot"]
+
+Amount = int | float | Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSnapshot:
+    """What one meter is believed to hold.
+
+    Attributes:
+        name: the meter's name in the limits file (`"rpm"`, `"tpm"`, …).
+        unit: what it counts.
+        level: what could be charged now, in `unit`; below zero where more was charged than there was.
+        limit: what flows in during one window.
+        window_s: the window in seconds; 0 for calls in flight.
+        capacity: what the bucket holds when full.
+        origin: where the limit comes from: `"bundled"`, `"user"` or `"server"`.
+    """
+
+    name: str
+    unit: str
+    level: float
+    limit: float
+    window_s: float
+    capacity: float
+    origin: str
+
+
+class Meter(Protocol):
+    """The seam between a pool and its meters. `mark` is whatever `take` returned for that call."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def largest(self) -> float:
+        """What one call may cost at most; headroom and cushions never lower it."""
+
+    def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
+        """Tell the first instant at which a call of `amount` may go, as far as known now; NEVER where only an event can
+        tell.
+
+        `alone` says that no call of the pool is under way, so that no answer can come to teach more.
+        """
+
+    def foretell(self, now_us: int, total: Amount, model: str) -> int:
+        """Tell when calls that need `total` together will all have gone, at the earliest; may exceed the capacity."""
+
+    def take(self, now_us: int, amount: Amount, model: str) -> Any:
+        """Charge a call that goes now."""
+
+    def cancel(self, now_us: int, mark: Any) -> None:
+        """Give back the charge of a call that was not sent."""
+
+    def release(self, now_us: int, mark: Any) -> None:
+        """Learn that the call has ended; its charge stays."""
+
+    def settle(self, now_us: int, mark: Any, amount: Amount) -> Any:
+        """Replace what was charged by what the call really cost; returns the new mark."""
+
+    def snapshot(self, now_us: int) -> MeterSnapshot: ...
+
+
+class BucketMeter:
+    """A meter that trusts its own bucket: exact where nobody else uses the account and the estimate is what the server
+    books.
+    """
+
+    __slots__ = ("bucket", "largest", "name", "origin", "unit")
+
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        limit: int,
+        window_us: int,
+        *,
+        now_us: int,
+        burst_us: int,
+        headroom: float,
+        origin: str,
+    ) -> None:
+        """Make the meter; full at `now_us`.
+
+        Args:
+            name: its name in the limits file.
+            unit: what it counts.
+            limit: how much flows in during one window.
+            window_us: the window in microseconds.
+            now_us: the instant of its making.
+            burst_us: how many microseconds of refill the bucket holds.
+            headroom: the fraction of the limit that is left to others, 0 to below 1.
+            origin: where the limit comes from.
+        """
+        usable = max(1, int(limit * (1 - Fraction(headroom).limit_denominator(10**6))))
+        self.name = name
+        self.unit = unit
+        self.origin = origin
+        self.largest = max(1.0, limit * burst_us / window_us)
+        self.bucket = Bucket(usable, window_us, at_us=now_us, capacity=max(usable * burst_us, window_us))
+
+    def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
+        bucket = self.bucket
+        grains = amount * bucket.window_us if type(amount) is int else grains_of(amount, bucket.window_us)
+        if grains <= bucket.capacity:
+            return bucket.ready_at(now_us, grains)
+        if amount > self.largest and self.origin != "bundled":
+            return NEVER
+        # what exceeds the bucket goes when it is full, and is earned back afterwards
+        return bucket.ready_at(now_us, bucket.capacity)
+
+    def foretell(self, now_us: int, total: Amount, model: str) -> int:
+        bucket = self.bucket
+        lack = grains_of(total, bucket.window_us) - bucket.level_at(now_us)
+        return now_us if lack <= 0 else now_us - (-lack // bucket.limit)
+
+    def take(self, now_us: int, amount: Amount, model: str) -> int:
+        grains = grains_of(amount, self.bucket.window_us)
+        self.bucket.take(now_us, grains)
+        return grains
+
+    def cancel(self, now_us: int, mark: int) -> None:
+        self.bucket.give(now_us, mark)
+
+    def release(self, now_us: int, mark: int) -> None:
+        pass
+
+    def settle(self, now_us: int, mark: int, amount: Amount) -> int:
+        grains = grains_of(amount, self.bucket.window_us)
+        self.bucket.give(now_us, mark - grains)
+        return grains
+
+    def snapshot(self, now_us: int) -> MeterSnapshot:
+        bucket = self.bucket
+        window_us = bucket.window_us
+        return MeterSnapshot(
+            name=self.name,
+            unit=self.unit,
+            level=bucket.level_at(now_us) / window_us,
+            limit=bucket.limit,
+            window_s=window_us / 1e6,
+            capacity=bucket.capacity / window_us,
+            origin=self.origin,
+        )
+
+
+class InFlightMeter:
+    """A bound on the calls that are under way at the same time. A place comes back when a call ends, not with time."""
+
+    __slots__ = ("limit", "name", "origin", "taken", "unit")
+
+    def __init__(self, name: str, limit: int, *, origin: str) -> None:
+        self.name = name
+        self.unit = "in_flight"
+        self.limit = limit
+        self.origin = origin
+        self.taken: int | float | Fraction = 0
+
+    @property
+    def largest(self) -> float:
+        return self.limit
+
+    def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
+        return now_us if self.taken + amount <= self.limit or not self.taken else NEVER
+
+    def foretell(self, now_us: int, total: Amount, model: str) -> int:
+        return now_us
+
+    def take(self, now_us: int, amount: Amount, model: str) -> Amount:
+        self.taken += amount
+        return amount
+
+    def cancel(self, now_us: int, mark: Amount) -> None:
+        self.taken -= mark
+
+    def release(self, now_us: int, mark: Amount) -> None:
+        self.taken -= mark
+
+    def settle(self, now_us: int, mark: Amount, amount: Amount) -> Amount:
+        return mark
+
+    def snapshot(self, now_us: int) -> MeterSnapshot:
+        return MeterSnapshot(
+            name=self.name,
+            unit=self.unit,
+            level=float(self.limit - self.taken),
+            limit=self.limit,
+            window_s=0.0,
+            capacity=self.limit,
+            origin=self.origin,
+        )

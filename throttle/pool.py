@@ -1,0 +1,375 @@
+"""A pool: the meters that a model family shares, and the queue in front of them. Who goes when, and nothing else.
+
+Pure: every verb takes the time, none reads a clock, locks, wakes or does I/O. The verbs change state and return whom to
+wake.
+
+Rules for whoever edits this file:
+
+- All meters are charged at one common instant at which every one can pay. Charging each as soon as it can and waiting
+  for the slower one is wrong: while one delays, the other refills past what the server's clipped bucket can.
+- The queue is FIFO by sequence number, and its head reserves: nobody overtakes it, however small. So a large call is
+  never starved.
+- A ticket that comes back after a refusal keeps its number and so goes to the head.
+- A ticket with an earliest time of its own is in nobody's way: it stands aside until then and takes its place by
+  number.
+- Tickets that were withdrawn stay in the queue and are skipped when they reach the head, so that withdrawing costs
+  O(1).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+from throttle.bucket import NEVER
+from throttle.meter import Amount, Meter, MeterSnapshot
+
+__all__ = ["Hold", "Pool", "PoolSnapshot", "Ticket", "Waits"]
+
+NEW: Final = 0
+WAITING: Final = 1
+ADMITTED: Final = 2
+ENDED: Final = 3
+EXPIRED: Final = 4
+
+RECENT_WAITS = 1024
+"""How many admissions the quantiles of waiting are taken over."""
+
+SWEEP_AT = 64
+"""A queue is cleaned of withdrawn tickets when these outnumber both this and the living."""
+
+
+class Ticket:
+    """One call's place in a pool: what it costs and where it stands. While it waits, `owner` is the runtime in which
+    somebody waits for it, and `handle` is what that runtime needs to wake them."""
+
+    __slots__ = (
+        "amounts",
+        "asked_us",
+        "deadline_us",
+        "earliest_us",
+        "handle",
+        "marks",
+        "model",
+        "number",
+        "owner",
+        "pool",
+        "state",
+        "waited_us",
+    )
+
+    def __init__(self, pool: Pool, model: str, amounts: tuple[Amount, ...]) -> None:
+        self.pool = pool
+        self.model = model
+        self.amounts = amounts
+        self.state = NEW
+        self.number = 0
+        self.earliest_us = 0
+        self.deadline_us = NEVER
+        self.marks: tuple[Any, ...] = ()
+        self.waited_us = 0
+        self.asked_us = 0
+        self.handle: Any = None
+        self.owner: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a ticket waiting: the meter (None: only those in front), and when it would go; NEVER where nobody can
+    tell.
+    """
+
+    meter: str | None
+    ready_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long calls waited. Quantiles and mean are of the latest admissions, at most a thousand, those that went at
+    once included.
+
+    All in seconds.
+    """
+
+    p50_s: float
+    p95_s: float
+    mean_s: float
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """The state of one pool.
+
+    Attributes:
+        name: the pool's name, mostly its family's.
+        meters: the state of each meter, by name.
+        waiting: calls that wait now.
+        admitted: calls let through so far.
+        refused: calls that the server refused for their rate (429) so far.
+        under_way: calls let through whose end is not known yet.
+        waits: how long calls waited.
+    """
+
+    name: str
+    meters: Mapping[str, MeterSnapshot]
+    waiting: int
+    admitted: int
+    refused: int
+    under_way: int
+    waits: Waits
+
+
+class Pool:
+    """One queue in front of the meters that a family's calls are charged to."""
+
+    def __init__(self, name: str, meters: tuple[Meter, ...]) -> None:
+        self.name = name
+        self.meters = meters
+        self.units = tuple(meter.unit for meter in meters)
+        self.waiting = 0
+        self.admitted = 0
+        self.refused = 0
+        self.under_way = 0
+        self.paused_until_us = 0
+        self._queue: deque[Ticket] = deque()
+        self._later: list[tuple[int, int, Ticket]] = []
+        self._deadlines: list[tuple[int, int, Ticket]] = []
+        self._aside: dict[object, list[Ticket]] = {}
+        self._wanted: list[Amount] = [0] * len(meters)
+        self._waits_us: deque[int] = deque(maxlen=RECENT_WAITS)
+        self._longest_us = 0
+        self._number = 0
+
+    # who may go
+
+    def try_take(self, now_us: int, ticket: Ticket) -> bool:
+        """Admit the ticket if nobody waits in front of it and every meter can pay now."""
+        if self._queue or now_us < self.paused_until_us or now_us < ticket.earliest_us:
+            return False
+        alone = not self.under_way
+        model = ticket.model
+        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
+            if meter.ready_at(now_us, amount, model, alone) > now_us:
+                return False
+        self._admit(now_us, ticket, 0)
+        return True
+
+    def enqueue(self, now_us: int, ticket: Ticket) -> None:
+        """Let the ticket wait: at the end, or by its old number if it has one."""
+        if not ticket.number:
+            self._number += 1
+            ticket.number = self._number
+        ticket.state = WAITING
+        ticket.asked_us = now_us
+        self.waiting += 1
+        self._want(ticket, 1)
+        if ticket.deadline_us < NEVER:
+            heappush(self._deadlines, (ticket.deadline_us, ticket.number, ticket))
+        if ticket.earliest_us > now_us:
+            heappush(self._later, (ticket.earliest_us, ticket.number, ticket))
+        else:
+            self._line_up(ticket)
+
+    def tick(self, now_us: int) -> list[Ticket]:
+        """Admit every ticket whose turn has come and expire those past their deadline; returns them, in order, to be
+        woken.
+        """
+        while self._later and self._later[0][0] <= now_us:
+            ticket = heappop(self._later)[2]
+            if ticket.state == WAITING:
+                self._line_up(ticket)
+        decided = self._admit_heads(now_us)
+        if expired := self._expire(now_us):  # after those who made it: at the deadline itself a call may still go
+            decided += expired
+            decided += self._admit_heads(now_us)
+        return decided
+
+    def next_at(self, now_us: int) -> int:
+        """Tell when `tick` has something to do next, as far as known; NEVER where only an event can bring it."""
+        at_us = NEVER
+        if (head := self._head()) is not None:
+            at_us = self._hold(now_us, head).ready_at_us
+        for heap in (self._later, self._deadlines):
+            while heap and heap[0][2].state != WAITING:
+                heappop(heap)
+            if heap:
+                at_us = min(at_us, heap[0][0])
+        return at_us
+
+    def foretell(self, now_us: int, model: str, amounts: tuple[Amount, ...]) -> Hold:
+        """Tell when a call that asked now would go behind all who wait, and what holds it back; as far as known, no
+        sooner.
+        """
+        worst = Hold(None, max(now_us, self.paused_until_us))
+        alone = not self.under_way
+        for meter, amount, wanted in zip(self.meters, amounts, self._wanted, strict=True):
+            at_us = meter.ready_at(now_us, amount, model, alone)
+            if wanted:
+                at_us = max(at_us, meter.foretell(now_us, wanted + amount, model))
+            if at_us > worst.ready_at_us:
+                worst = Hold(meter.name, at_us)
+        return worst
+
+    # coming back
+
+    def withdraw(self, now_us: int, ticket: Ticket) -> bool:
+        """Take the ticket out, whether it waits or was admitted and not sent; its charge is given back. False if it had
+        ended.
+        """
+        if ticket.state == WAITING:
+            self._leave(ticket)
+            self._sweep()
+        elif ticket.state == ADMITTED:
+            self.under_way -= 1
+            self.admitted -= 1
+            for meter, mark in zip(self.meters, ticket.marks, strict=True):
+                meter.cancel(now_us, mark)
+        else:
+            return False
+        ticket.state = ENDED
+        return True
+
+    def release(self, now_us: int, ticket: Ticket) -> bool:
+        """Learn that the call has ended; the charge stays. False if it had ended before."""
+        if ticket.state != ADMITTED:
+            return False
+        ticket.state = ENDED
+        self.under_way -= 1
+        for meter, mark in zip(self.meters, ticket.marks, strict=True):
+            meter.release(now_us, mark)
+        return True
+
+    def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
+        """Replace what was charged in `unit` by what the call really cost."""
+        ticket.marks = tuple(
+            meter.settle(now_us, mark, amount) if meter.unit == unit else mark
+            for meter, mark in zip(self.meters, ticket.marks, strict=True)
+        )
+
+    # runtimes that stand still
+
+    def set_aside(self, owner: object) -> None:
+        """Pass over the tickets of an owner that doesn't run, until it is brought back."""
+        mine = [ticket for ticket in self._queue if ticket.owner is owner]
+        self._aside.setdefault(owner, []).extend(mine)
+        self._queue = deque(ticket for ticket in self._queue if ticket.owner is not owner)
+
+    def bring_back(self, owner: object) -> None:
+        """Let an owner's tickets stand where they stood by their numbers."""
+        for ticket in self._aside.pop(owner, ()):
+            if ticket.state == WAITING:
+                self._line_up(ticket)
+
+    def drop(self, owner: object) -> list[Ticket]:
+        """Return the tickets of an owner that has ended; they are to be withdrawn."""
+        self.set_aside(owner)
+        return self._aside.pop(owner)
+
+    # what to tell
+
+    def snapshot(self, now_us: int) -> PoolSnapshot:
+        """Tell the state of the pool."""
+        waits = sorted(self._waits_us)
+        last = len(waits) - 1
+        return PoolSnapshot(
+            name=self.name,
+            meters={meter.name: meter.snapshot(now_us) for meter in self.meters},
+            waiting=self.waiting,
+            admitted=self.admitted,
+            refused=self.refused,
+            under_way=self.under_way,
+            waits=Waits(
+                p50_s=waits[last // 2] / 1e6 if waits else 0.0,
+                p95_s=waits[int(last * 0.95)] / 1e6 if waits else 0.0,
+                mean_s=sum(waits) / len(waits) / 1e6 if waits else 0.0,
+                longest_s=self._longest_us / 1e6,
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name}: {self.waiting} waiting, {self.under_way} under way, {self.admitted} admitted>"
+
+    # inside
+
+    def _admit_heads(self, now_us: int) -> list[Ticket]:
+        admitted = []
+        while (head := self._head()) is not None and self._hold(now_us, head).ready_at_us <= now_us:
+            self._queue.popleft()
+            self._leave(head)
+            self._admit(now_us, head, now_us - head.asked_us)
+            admitted.append(head)
+        return admitted
+
+    def _head(self) -> Ticket | None:
+        queue = self._queue
+        while queue:
+            if queue[0].state == WAITING:
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def _hold(self, now_us: int, ticket: Ticket) -> Hold:
+        hold = Hold(None, max(now_us, self.paused_until_us))
+        alone = not self.under_way
+        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
+            at_us = meter.ready_at(now_us, amount, ticket.model, alone)
+            if at_us > hold.ready_at_us:
+                hold = Hold(meter.name, at_us)
+        return hold
+
+    def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
+        model = ticket.model
+        ticket.marks = tuple(
+            [meter.take(now_us, amount, model) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
+        )
+        ticket.state = ADMITTED
+        ticket.waited_us = waited_us
+        self.admitted += 1
+        self.under_way += 1
+        self._waits_us.append(waited_us)
+        if waited_us > self._longest_us:
+            self._longest_us = waited_us
+
+    def _leave(self, ticket: Ticket) -> None:
+        self.waiting -= 1
+        self._want(ticket, -1)
+
+    def _want(self, ticket: Ticket, sign: int) -> None:
+        for i, amount in enumerate(ticket.amounts):
+            self._wanted[i] += sign * amount
+
+    def _line_up(self, ticket: Ticket) -> None:
+        queue = self._queue
+        if not queue or queue[-1].number < ticket.number:
+            queue.append(ticket)
+        elif ticket.number < queue[0].number:
+            queue.appendleft(ticket)
+        else:
+            numbers = [waiting.number for waiting in queue]
+            queue.insert(bisect(numbers, ticket.number), ticket)
+
+    def _expire(self, now_us: int) -> list[Ticket]:
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now_us:
+            ticket = heappop(self._deadlines)[2]
+            if ticket.state == WAITING:
+                self._leave(ticket)
+                ticket.state = EXPIRED
+                expired.append(ticket)
+        return expired
+
+    def _sweep(self) -> None:
+        """Drop withdrawn tickets once they outnumber those that wait, so that neither memory nor a look grows with
+        them.
+        """
+        for heap in (self._later, self._deadlines):
+            if len(heap) > 2 * self.waiting + SWEEP_AT:
+                heap[:] = [entry for entry in heap if entry[2].state == WAITING]
+                heapify(heap)
+        if len(self._queue) > 2 * self.waiting + SWEEP_AT:
+            self._queue = deque(ticket for ticket in self._queue if ticket.state == WAITING)
