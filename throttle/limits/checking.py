@@ -18,12 +18,18 @@ _ROW_KEYS = ("batch_queue_tokens", "seen", "source", "as_of", "verified", "note"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A mistake and the path of keys to it; `at_key`: the key itself is what is wrong, not its value."""
+    """A mistake and the path of keys to it.
+
+    `at_key`: the key itself is what is wrong, not its value. `lack`: something is missing below `path`, which may be
+        so only
+    because what is there is wrong for another reason.
+    """
 
     path: Path
     what: str
     remedy: str = ""
     at_key: bool = False
+    lack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,9 @@ def check_table(table: LimitsTable, *, partial: bool = False) -> list[Finding]:
     findings += _servers(table, kinds)
     findings += _accounts(table, kinds)
     if not partial and not table.families and not table.servers:
-        findings.append(Finding((), "there are no limits in it", "add `families:` and `tiers:`, or `extends: bundled`"))
+        findings.append(
+            Finding((), "there are no limits in it", "add `families:` and `tiers:`, or `extends: bundled`", lack=True)
+        )
     return findings
 
 
@@ -64,7 +72,9 @@ def _families(section: _Section, known: Mapping[str, Family], kinds: Mapping[str
             yield Finding(path, "`*` is no name of a family", "give it a name, with `*` among its models", at_key=True)
         if not family.models and name not in meant:
             remedy = "list its models, or name it in another family's `long_context` or `service_tiers`"
-            yield Finding(path, f"no call draws on the family {name!r}: it has no models", remedy, at_key=True)
+            yield Finding(
+                path, f"no call draws on the family {name!r}: it has no models", remedy, at_key=True, lack=True
+            )
         for tier in family.tiers or ():
             if tier not in section.tiers:
                 index = (family.tiers or ()).index(tier)
@@ -111,7 +121,7 @@ def _tiers(
     if section.families and not section.tiers and not partial:
         path = (*section.path, "families")
         remedy = "add `tiers:` with the limits of each, as in {tier-1: {my-family: {rpm: 500}}}"
-        yield Finding(path, "families, but no tier with their limits", remedy, at_key=True)
+        yield Finding(path, "families, but no tier with their limits", remedy, at_key=True, lack=True)
     for tier, rows in section.tiers.items():
         path = (*section.path, "tiers", tier)
         for name, row in rows.items():
@@ -145,7 +155,9 @@ def _row(
             what = f"`seen` has {meter!r}, for which the row has no figure"
             yield Finding((*path, "seen", meter), what, "give the figure to start from beside it", at_key=True)
     if not row.meters and row.batch_queue_tokens is None:
-        yield Finding(path, f"no limits for {name!r}", "give some, as in {rpm: 500, tpm: 200_000}, or write null")
+        yield Finding(
+            path, f"no limits for {name!r}", "give some, as in {rpm: 500, tpm: 200_000}, or write null", lack=True
+        )
 
 
 def _models(section: _Section) -> Iterator[Finding]:

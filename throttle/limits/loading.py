@@ -144,12 +144,13 @@ def _text_of(path: FilePath) -> str:
 def _from_mapping(source: Mapping[str, Any], environ: Mapping[str, str]) -> LimitsTable:
     keys = set(source)
     if keys & (set(LimitsTable.model_fields) - {"meters"}) or not keys:
-        return _table(_plain(source, (), environ), Places(), [], _IN_CODE, "user", environ, _MOST_BASES)
+        data = _plain(source, (), environ)
+        return _table(data, Places.of_data(data, by_path=True), [], _IN_CODE, "user", environ, _MOST_BASES)
     options = {key: source[key] for key in ("charge", "headroom", "window") if key in source}
     meters = {key: value for key, value in source.items() if key not in options}
     _only_meters(meters)
-    data = {"families": {"default": {"models": ["*"], **options}}, "tiers": {FLAT_TIER: {"default": meters}}}
-    table = _table(data, Places(), [], _IN_CODE, "user", environ, _MOST_BASES)
+    flat = {"families": {"default": {"models": ["*"], **options}}, "tiers": {FLAT_TIER: {"default": meters}}}
+    table = _table(flat, Places.of_data(flat, by_path=False), [], _IN_CODE, "user", environ, _MOST_BASES)
     table._flat = True
     return table
 
@@ -199,7 +200,10 @@ def _table(
     merged = data if base is None else _laid_over(base._data, data)
     table, more = validated(merged, places, partial=base is not None)
     if table is None or mistakes:
-        raise LimitsError(source, sorted([*mistakes, *more], key=lambda mistake: (mistake.line, mistake.column)))
+        # What couldn't be read is none of what it can be, either: one mistake a place.
+        told = {(mistake.line, mistake.column) for mistake in mistakes}
+        every = [*mistakes, *(mistake for mistake in more if (mistake.line, mistake.column) not in told)]
+        raise LimitsError(source, sorted(every, key=lambda mistake: (mistake.line, mistake.column)))
     table._source, table._origin, table._data = source, origin, merged
     table._files = (() if source == _IN_CODE else (source,)) + (base.files if base else ())
     if base is not None:

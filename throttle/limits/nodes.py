@@ -26,6 +26,7 @@ _MAX_DEPTH = 24
 _MAX_VALUES = 300_000
 _CONTROL = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -184,6 +185,9 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: Path, key: yaml.Node | None) -> Any:
         self._places.note(path, _place(key or node), _place(node))
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            what = f"the tag {node.tag} isn't allowed"
+            self.mistakes.append(Mistake(*_place(node), what, "write plain keys, values and lists"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):

@@ -10,11 +10,15 @@ Path = tuple[Hashable, ...]
 
 
 class Places:
-    """Where each key and value of a file stands; lines and columns count from 1."""
+    """Where each key and value of a file stands; lines and columns count from 1.
 
-    __slots__ = ("_keys", "_values")
+    `by_path`: they stand in no file, so that a mistake has to be told by the keys that lead to it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_keys", "_values", "by_path")
+
+    def __init__(self, *, by_path: bool = False) -> None:
+        self.by_path = by_path
         self._keys: dict[Path, tuple[int, int]] = {}
         self._values: dict[Path, tuple[int, int]] = {}
 
@@ -22,6 +26,20 @@ class Places:
         """Say where the key and the value at the end of `path` stand."""
         self._keys[path] = key
         self._values[path] = value
+
+    @classmethod
+    def of_data(cls, data: object, *, by_path: bool) -> Places:
+        """Make the places of data that stand in no file: every path is known, and none has a line."""
+        places = cls(by_path=by_path)
+        todo: list[tuple[Path, object]] = [((), data)]
+        while todo:
+            path, value = todo.pop()
+            places.note(path, (0, 0), (0, 0))
+            if isinstance(value, Mapping):
+                todo += [((*path, key), part) for key, part in value.items()]
+            elif isinstance(value, (list, tuple)):
+                todo += [((*path, index), part) for index, part in enumerate(value)]
+        return places
 
     def of_key(self, path: Path) -> tuple[int, int]:
         """Find the key at the end of `path`, or the nearest thing around it that stands in the file."""

@@ -12,7 +12,17 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from throttle.limits.keys import HashedKey
@@ -21,6 +31,7 @@ from throttle.limits.meters import KNOWN_METERS, MeterKind
 __all__ = [
     "BUNDLED",
     "CHARGES",
+    "NO_SECRETS",
     "Account",
     "Deployment",
     "Family",
@@ -38,6 +49,10 @@ __all__ = [
 ]
 
 BUNDLED = "bundled"
+NO_SECRETS = (
+    "an API key doesn't belong in a file",
+    "write `key: ${NAME_OF_A_VARIABLE}`, or its hash as `key_hash` (`throttle limits key` prints it)",
+)
 CHARGES = ("auto", "characters", "input", "maximum", "usage")
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?\s*")
@@ -151,7 +166,7 @@ def _reset(value: Any) -> str:
 
 def _key_hash(value: Any) -> str:
     if isinstance(value, str) and value.startswith(("sk-", "sess-")):
-        raise fault("an API key doesn't belong in a file", "put its hash here: `throttle limits key` prints it")
+        raise fault(*NO_SECRETS)
     text = value.removeprefix("sha256:") if isinstance(value, str) else ""
     if not _KEY_HASH.fullmatch(text):
         raise fault(
@@ -165,6 +180,11 @@ def _shown(value: Any) -> str:
         {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
     )
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _no_key(value: Any) -> None:
+    if value is not None:
+        raise fault(*NO_SECRETS)
 
 
 _SPAN_SCHEMA: dict[str, Any] = {
@@ -219,6 +239,11 @@ KeyHash = Annotated[
     str,
     BeforeValidator(_key_hash),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(sha256:)?[0-9a-f]{12,64}$"}, _REFERENCE]}),
+]
+NoKey = Annotated[None, BeforeValidator(_no_key), WithJsonSchema(_REFERENCE)]
+Windows = Annotated[
+    Annotated[Span, Tag("span")] | Annotated[dict[Name, Span], Tag("by meter")],
+    Discriminator(lambda value: "by meter" if isinstance(value, Mapping) else "span"),
 ]
 Charge = Literal["auto", "characters", "input", "maximum", "usage"]
 
@@ -356,7 +381,7 @@ class Family(Provenance):
     charge: Charge | None = Field(
         default=None, description="What the server books of a call. Default auto: follow the evidence."
     )
-    window: Span | dict[Name, Span] | None = Field(
+    window: Windows | None = Field(
         default=None,
         description="How many seconds of refill may be used at once, for all its meters by the minute or by meter.",
     )
@@ -431,25 +456,11 @@ class Account(_Part):
     @classmethod
     def _hash_key(cls, value: Any) -> Any:
         """Take `key: ${NAME}` for the hash of what the variable holds; the key itself is not kept."""
-        if isinstance(value, Mapping) and "key" in value:
-            rest = {name: part for name, part in value.items() if name != "key"}
-            key = value["key"]
-            if not isinstance(key, HashedKey):
-                raise fault(
-                    "an API key doesn't belong in a file",
-                    "write `key: ${NAME_OF_A_VARIABLE}`, or its hash as `key_hash`",
-                )
-            return {"key_hash": key.digest, **rest} if key.digest else rest
-        return value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
-        schema["properties"]["key"] = {
-            **_REFERENCE,
-            "description": "Its API key, as a reference to a variable; only its hash is kept.",
-        }
-        return schema
+        if not isinstance(value, Mapping) or not isinstance(value.get("key"), HashedKey):
+            return value
+        rest = {name: part for name, part in value.items() if name != "key"}
+        digest = value["key"].digest
+        return {"key_hash": digest, **rest} if digest else rest
 
 
 class Deployment(_Part):
@@ -482,9 +493,7 @@ class Server(Provenance):
         default_factory=dict, description="What its rate-limit headers count: header to meter."
     )
     charge: Charge | None = Field(default=None, description="What it books of a call, where the family doesn't say.")
-    window: Span | dict[Name, Span] | None = Field(
-        default=None, description="As a family's, where the family doesn't say."
-    )
+    window: Windows | None = Field(default=None, description="As a family's, where the family doesn't say.")
 
 
 class LimitsTable(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -12,12 +13,14 @@ from pydantic import BaseModel, ValidationError
 from throttle.errors import Mistake
 from throttle.limits.checking import Finding, check_table
 from throttle.limits.places import Path, Places
-from throttle.limits.schema import LimitsTable
+from throttle.limits.schema import NO_SECRETS, LimitsTable
 from throttle.limits.words import unknown
 
 __all__ = ["validated"]
 
 _ROUNDS = 4
+_KEY = re.compile(r"sk-[\w-]{8,}")
+_SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 
 
 def validated(
@@ -29,6 +32,7 @@ def validated(
     all. With `partial`, the data stand on another table and needn't have limits for every family in every tier.
     """
     findings: list[Finding] = []
+    faulty: list[Path] = []
     table: LimitsTable | None = None
     for _ in range(_ROUNDS):
         try:
@@ -37,18 +41,29 @@ def validated(
         except ValidationError as error:
             wrong = error.errors(include_url=False)
             findings += [_finding(entry, places) for entry in wrong]
+            faulty += [places.known(_path(entry)) for entry in wrong]
             data = _without(data, [places.known(_path(entry)) for entry in wrong])
     if table is not None:
-        findings += check_table(table, partial=partial)
+        between = check_table(table, partial=partial)
+        findings += [finding for finding in between if not (finding.lack and _above(finding.path, faulty))]
     mistakes = {_mistake(finding, places) for finding in findings}
     if mistakes:
         return None, sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column, mistake.what))
     return table, []
 
 
+def _above(path: Path, others: list[Path]) -> bool:
+    return any(other[: len(path)] == path for other in others)
+
+
 def _mistake(finding: Finding, places: Places) -> Mistake:
     line, column = (places.of_key if finding.at_key else places.of_value)(finding.path)
-    return Mistake(line, column, finding.what, finding.remedy)
+    what = finding.what
+    if places.by_path and finding.path:
+        around = ".".join(str(step) for step in finding.path[:-1])
+        what = f"{around}: {what}" if around else what
+    # Whatever stands where a name belongs is shown as it is, unless it looks like a key.
+    return Mistake(line, column, _KEY.sub("sk-…", what), finding.remedy)
 
 
 def _path(entry: Mapping[str, Any]) -> Path:
@@ -64,6 +79,8 @@ def _finding(entry: Mapping[str, Any], places: Places) -> Finding:
         context = entry["ctx"]
         name = _named(where)
         return Finding(where, f"{name}{context['what']}", context["remedy"])
+    if kind == "extra_forbidden" and path[0] == "accounts" and _SECRET.search(str(path[-1])):
+        return Finding(where, *NO_SECRETS, at_key=True)
     if kind == "extra_forbidden":
         what, remedy = unknown("key", str(path[-1]), _keys_at(path[:-1]))
         return Finding(where, what, remedy, at_key=True)
