@@ -62,7 +62,8 @@ class CallCost:
 
     @property
     def heavy(self) -> bool:
-        """Whether counting may take longer than about a millisecond, so that an event loop had better not do it itself."""
+        """Whether counting may take longer than about a millisecond, so that an event loop had better not do it itself.
+        """
         return self.text_bytes > _HEAVY_BYTES
 
     @cached_property

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import tiktoken
 
 from throttle.costs.vocabulary import VocabularyError, encoding_named
 
-__all__ = ["TokenCounter", "counter_for", "utf8_length"]
+__all__ = ["TokenCounter", "counter_for", "pieces", "utf8_length"]
 
 _PIECE: Final = 8192
-"""Characters that are given to tiktoken at once: half a millisecond's work, and far from what overflows its stack."""
+"""Characters given to tiktoken at once: half a millisecond's work, and far from the length that overflows its stack."""
 
 _REMEMBERED: Final = 1 << 15
-"""Counts kept in each of the two halves of the memory; some 100 bytes each."""
+"""Counts kept in each of the two halves of the memory; a hundred bytes each."""
 
-_SEAM: Final = re.compile(r"[A-Za-z0-9](?=[ \n])|[^\W\d_](?=[\u3001\u3002\uff0c\uff01\uff1f])")
-"""A place where both vocabularies always end a token: after a letter or digit, before a blank or a full-width mark."""
+_HASHED: Final = 1 << 20
+"""Longer texts aren't remembered: hashing them would take longer than an event loop likes to wait."""
 
 
 class TokenCounter:
@@ -31,60 +30,97 @@ class TokenCounter:
     thread without a lock, since a lost update costs no more than counting again.
     """
 
-    __slots__ = ("_encode", "_older", "_younger")
+    __slots__ = ("_encode", "_older", "_younger", "exact")
 
     def __init__(self, encoding: tiktoken.Encoding | None) -> None:
         """Count with `encoding`, or, with None, by a bound that no count exceeds: one token a byte."""
+        self.exact = encoding is not None
         self._encode = encoding.encode_ordinary if encoding is not None else None
         self._younger: dict[int, int] = {}
         self._older: dict[int, int] = {}
 
     def count(self, text: str) -> int:
         """Return how many tokens `text` is; text that looks like a special token counts as the text it is."""
+        if len(text) > _HASHED:
+            return self._counted(text)
         key = hash(text)
         known = self._younger.get(key)
-        if known is not None:
-            return known
+        return known if known is not None else self._recall(key, lambda: self._counted(text))
+
+    def derived(self, key: int, count: Callable[[], int]) -> int:
+        """Return what `count` returns, remembered under a `key`, the hash of all that it depends on."""
+        known = self._younger.get(key)
+        return known if known is not None else self._recall(key, count)
+
+    def knows(self, text: str) -> bool:
+        """Tell whether the count of `text` is remembered, so that it costs nothing."""
+        if len(text) > _HASHED:
+            return False
+        key = hash(text)
+        return key in self._younger or key in self._older
+
+    def _recall(self, key: int, count: Callable[[], int]) -> int:
         known = self._older.get(key)
         if known is None:
-            known = self._counted(text)
+            known = count()
         if len(self._younger) >= _REMEMBERED:
             self._older = self._younger
             self._younger = {}
         self._younger[key] = known
         return known
 
-    def knows(self, text: str) -> bool:
-        """Tell whether the count of `text` is remembered."""
-        key = hash(text)
-        return key in self._younger or key in self._older
-
     def _counted(self, text: str) -> int:
         encode = self._encode
         if encode is None:
             return utf8_length(text)
-        if len(text) <= _PIECE:
-            return len(encode(text))
-        return sum(len(encode(piece)) for piece in pieces(text))
+        try:
+            if len(text) <= _PIECE:
+                return len(encode(text))
+            return sum(len(encode(piece)) for piece in pieces(text, _PIECE))
+        except BaseException as error:
+            # A panic of tiktoken derives from BaseException alone. Pieces are too short for the known ones.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            return utf8_length(text)
 
 
-def pieces(text: str) -> Iterator[str]:
-    """Cut a long text into pieces of at most `_PIECE` characters, at seams where there are some: then counts add up
-    exactly.
-    """
+def pieces(text: str, size: int) -> Iterator[str]:
+    """Cut a long text into pieces of at most `size` characters, at seams where there are some: then counts add up."""
     start, end = 0, len(text)
-    while end - start > _PIECE:
-        cut = start + _PIECE
-        for seam in _SEAM.finditer(text, start + _PIECE * 7 // 8, cut + 1):
-            cut = seam.end()
+    while end - start > size:
+        cut = _seam(text, start + size // 2, start + size)
         yield text[start:cut]
         start = cut
     yield text[start:]
 
 
+def _seam(text: str, low: int, high: int) -> int:
+    """Find the last place up to `high` where every vocabulary ends a token: between a letter or digit and white space.
+
+    Where there is none after `low`, cut before or after anything that isn't a letter (CJK text has no blanks), else
+    just there.
+    """
+    for blank in " ", "\n":
+        at = text.rfind(blank, low, high)
+        for _ in range(32):
+            if at <= low:
+                break
+            if text[at - 1].isalnum():
+                return at
+            at = text.rfind(blank, low, at)
+    for at in range(high - 1, max(low, high - 256), -1):
+        if text[at - 1].isalpha() and not text[at].isalnum() and not text[at].isspace():
+            return at
+    return high
+
+
 def utf8_length(text: str) -> int:
     """Return the length of `text` in UTF-8, lone surrogates at three bytes each."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if text.isascii():
+        return len(text)
+    if len(text) <= _HASHED:
+        return len(text.encode("utf-8", "surrogatepass"))
+    return sum(utf8_length(text[at : at + _HASHED // 4]) for at in range(0, len(text), _HASHED // 4))
 
 
 class _Counters:
@@ -97,13 +133,22 @@ class _Counters:
         made = self._made.get(vocabulary)
         return made if made is not None else self._made.setdefault(vocabulary, _make(vocabulary))
 
+    def ready(self, vocabulary: str) -> bool:
+        return vocabulary in self._made
+
 
 _COUNTERS: Final = _Counters()
 
 
 def counter_for(vocabulary: str) -> TokenCounter:
-    """Return the counter of a vocabulary, shared by the process; without its file, one that bounds, after one warning."""
+    """Return the counter of a vocabulary, shared by the process; without its file, one that bounds, after one warning.
+    """
     return _COUNTERS.counter(vocabulary)
+
+
+def counter_is_ready(vocabulary: str) -> bool:
+    """Tell whether the vocabulary was read already, which takes up to a third of a second the first time."""
+    return _COUNTERS.ready(vocabulary)
 
 
 def _make(vocabulary: str) -> TokenCounter:

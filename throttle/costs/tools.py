@@ -1,0 +1,66 @@
+"""Tokens of tool definitions and of the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from throttle.costs.counter import TokenCounter
+from throttle.costs.generations import Generation
+from throttle.costs.reading import as_items, as_mapping, as_text, fingerprint, plain
+from throttle.costs.typescript import namespace
+
+__all__ = ["chosen_function", "definitions_tokens"]
+
+_HEADING: Final = "# Tools\n\n## functions\n\n"
+
+_CUSTOM: Final = 66
+_CUSTOM_IN_CHAT: Final = 76
+"""A custom tool besides its name, description and grammar (one recording each, August 2025)."""
+
+
+def definitions_tokens(body: Mapping[str, Any], generation: Generation, counter: TokenCounter, *, chat: bool) -> int:
+    """Return the tokens of all definitions with their heading, or 0 where there are none.
+
+    `chat` tells chat from the Responses API, which doesn't repeat comments (`Dialect.repeats`). Hosted tools (web
+    search, files, code, MCP) can't be seen in the body and count as nothing.
+    """
+    tools = as_items(body.get("tools")) or as_items(body.get("functions"))
+    if not tools:
+        return 0
+    key = hash((fingerprint(tools), generation.dialect, chat))
+    return counter.derived(key, lambda: _tokens(plain(tools), generation, counter, chat))
+
+
+def _tokens(tools: Sequence[Any], generation: Generation, counter: TokenCounter, chat: bool) -> int:
+    tokens = 0
+    functions = []
+    for tool in map(as_mapping, tools):
+        kind = tool.get("type", "function")
+        if kind == "custom":
+            tokens += _CUSTOM_IN_CHAT if chat else _CUSTOM
+            tokens += _custom_tokens(as_mapping(tool.get("custom")) or tool, counter)
+        elif kind == "function":
+            functions.append(as_mapping(tool.get("function")) or tool)
+    if functions:
+        # One less than the rendering's own count, with and without a system message before it.
+        rendered = namespace(functions, replace(generation.dialect, repeats=chat))
+        tokens += counter.count(_HEADING + rendered) - 1
+    return tokens
+
+
+def _custom_tokens(tool: Mapping[str, Any], counter: TokenCounter) -> int:
+    form = as_mapping(tool.get("format"))
+    grammar = as_mapping(form.get("grammar")) or form
+    texts = (tool.get("name"), tool.get("description"), grammar.get("definition"))
+    return sum(counter.count(as_text(text)) for text in texts)
+
+
+def chosen_function(body: Mapping[str, Any]) -> str:
+    """Return the name of the one function that `tool_choice` (or `function_call`) demands, or nothing."""
+    choice = body.get("tool_choice", body.get("function_call"))
+    if isinstance(choice, str):
+        return ""
+    choice = as_mapping(choice)
+    return as_text(as_mapping(choice.get("function")).get("name") or choice.get("name"))
