@@ -55,7 +55,8 @@ def _sections_tokens(
 
 
 def _break_tokens(text: str, counter: TokenCounter) -> int:
-    """Return what a blank line and a heading after a text add, the heading itself left out: the blank line may merge.
+    """Return what a blank line and a heading after a text add, the heading itself left out: the blank line
+    may merge.
     """
     tail = text[-_TAIL:]
     return counter.count(tail + "\n\n#") - counter.count(tail) - 1

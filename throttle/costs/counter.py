@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
-
-import tiktoken
 
 from throttle.costs.vocabulary import VocabularyError, encoding_named
 
-__all__ = ["TokenCounter", "counter_for", "pieces", "utf8_length"]
+__all__ = [
+    "ByteCounter",
+    "TokenCounter",
+    "bounding_counter",
+    "counter_for",
+    "counter_is_ready",
+    "pieces",
+    "utf8_length",
+]
 
 _PIECE: Final = 8192
 """Characters given to tiktoken at once: half a millisecond's work, and far from the length that overflows its stack."""
@@ -30,12 +36,11 @@ class TokenCounter:
     thread without a lock, since a lost update costs no more than counting again.
     """
 
-    __slots__ = ("_encode", "_older", "_younger", "exact")
+    __slots__ = ("_encode", "_older", "_younger")
 
-    def __init__(self, encoding: tiktoken.Encoding | None) -> None:
-        """Count with `encoding`, or, with None, by a bound that no count exceeds: one token a byte."""
-        self.exact = encoding is not None
-        self._encode = encoding.encode_ordinary if encoding is not None else None
+    def __init__(self, encode: Callable[[str], Sequence[int]]) -> None:
+        """Count what `encode` makes of a text, as `tiktoken.Encoding.encode_ordinary`."""
+        self._encode = encode
         self._younger: dict[int, int] = {}
         self._older: dict[int, int] = {}
 
@@ -59,6 +64,10 @@ class TokenCounter:
         key = hash(text)
         return key in self._younger or key in self._older
 
+    def knows_derived(self, key: int) -> bool:
+        """Tell whether `derived` would remember."""
+        return key in self._younger or key in self._older
+
     def _recall(self, key: int, count: Callable[[], int]) -> int:
         known = self._older.get(key)
         if known is None:
@@ -71,8 +80,6 @@ class TokenCounter:
 
     def _counted(self, text: str) -> int:
         encode = self._encode
-        if encode is None:
-            return utf8_length(text)
         try:
             if len(text) <= _PIECE:
                 return len(encode(text))
@@ -82,6 +89,21 @@ class TokenCounter:
             if type(error).__module__ != "pyo3_runtime":
                 raise
             return utf8_length(text)
+
+
+class ByteCounter(TokenCounter):
+    """Counts bytes, which no count of tokens exceeds: every vocabulary has each byte as a token of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda text: ())
+
+    def count(self, text: str) -> int:
+        """Return the bytes of `text` in UTF-8."""
+        return utf8_length(text)
+
+    def knows(self, text: str) -> bool:
+        """Tell that nothing takes long."""
+        return True
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
@@ -124,9 +146,10 @@ def utf8_length(text: str) -> int:
 
 
 class _Counters:
-    """One counter for each vocabulary, made on first use."""
+    """One counter for each vocabulary, made on first use, and one that bounds."""
 
     def __init__(self) -> None:
+        self.bounding = ByteCounter()
         self._made: dict[str, TokenCounter] = {}
 
     def counter(self, vocabulary: str) -> TokenCounter:
@@ -141,9 +164,15 @@ _COUNTERS: Final = _Counters()
 
 
 def counter_for(vocabulary: str) -> TokenCounter:
-    """Return the counter of a vocabulary, shared by the process; without its file, one that bounds, after one warning.
+    """Return the counter of a vocabulary, shared by the process; without its file, one that bounds, after one
+    warning.
     """
     return _COUNTERS.counter(vocabulary)
+
+
+def bounding_counter() -> TokenCounter:
+    """Return the counter that counts bytes in place of tokens."""
+    return _COUNTERS.bounding
 
 
 def counter_is_ready(vocabulary: str) -> bool:
@@ -153,7 +182,7 @@ def counter_is_ready(vocabulary: str) -> bool:
 
 def _make(vocabulary: str) -> TokenCounter:
     try:
-        return TokenCounter(encoding_named(vocabulary))
+        return TokenCounter(encoding_named(vocabulary).encode_ordinary)
     except VocabularyError as error:
         warnings.warn(f"tokens are bounded by bytes, not counted: {error}", RuntimeWarning, stacklevel=2)
-        return TokenCounter(None)
+        return ByteCounter()

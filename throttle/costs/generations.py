@@ -46,6 +46,7 @@ class Generation:
         responses_parallel: several calls at once in the Responses API: once, and for each.
         responses_format: a JSON schema in the Responses API, besides its text.
         responses_required: what `tool_choice: required` adds in the Responses API.
+        responses_image: an image in the Responses API, besides its rule.
         dialect: how its tools are written.
         image: how its images count.
     """
@@ -68,6 +69,7 @@ class Generation:
     responses_parallel: tuple[int, int] = (0, 9)
     responses_format: int = 1
     responses_required: int = 9
+    responses_image: int = 0
     dialect: Dialect = _DIALECT
     image: Tiles | Patches = _TILES
 
@@ -107,6 +109,7 @@ _GPT_5_4: Final = replace(
     responses_call=18,
     responses_compact=True,
     responses_parallel=(22, 12),
+    responses_image=2,
     image=Patches(1.2, budget=2500, original=10_000),
 )
 _MARCH_2023: Final = replace(_CLASSIC, dialect=Dialect(titles=False, one_line=False))
@@ -119,8 +122,8 @@ _GENERATIONS: Final = tuple(
         (r"gpt-4(-32k)?-0613|gpt-3\.?5-turbo(-16k)?-0613", replace(_MARCH_2023, name="june-2023")),
         (r"gpt-4o-mini-search|gpt-4o-search", replace(_CLASSIC, name="search-preview", lead=-4)),
         (r"gpt-4o-mini", replace(_CLASSIC, name="gpt-4o-mini", image=Tiles(2833, 5667))),
-        (r"gpt-4\.1-mini", replace(_CLASSIC, name="gpt-4.1-mini", image=Patches(1.62))),
-        (r"gpt-4\.1-nano", replace(_CLASSIC, name="gpt-4.1-nano", image=Patches(2.46))),
+        (r"gpt-4\.1-mini", replace(_CLASSIC, name="gpt-4.1-mini", responses_image=2, image=Patches(1.62))),
+        (r"gpt-4\.1-nano", replace(_CLASSIC, name="gpt-4.1-nano", responses_image=2, image=Patches(2.46))),
         (r"o4-mini|codex-mini", replace(_O_SERIES, name="o4-mini", image=Patches(1.72))),
         (r"o\d", _O_SERIES),
         (r"computer-use", replace(_CLASSIC, name="computer-use", image=Tiles(65, 129))),

@@ -69,7 +69,8 @@ def image_tokens(url: Any, detail: Any, rule: Tiles | Patches) -> int:
 
 
 def size_of(url: str) -> tuple[int, int] | None:
-    """Return width and height in pixels of an image in a data URL: PNG, JPEG, GIF or WebP; None where it can't be told.
+    """Return width and height in pixels of an image in a data URL: PNG, JPEG, GIF or WebP; None where it
+    can't be told.
     """
     if not url.startswith("data:"):
         return None

@@ -11,9 +11,11 @@ from throttle.costs.images import image_tokens
 from throttle.costs.media import audio_tokens, file_tokens
 from throttle.costs.reading import as_items, as_mapping, as_text, compact
 
-__all__ = ["arguments_tokens", "content_tokens", "images_in", "text_of", "texts_of"]
+__all__ = ["arguments_tokens", "content_tokens", "image_tokens_in", "images_in", "text_of", "texts_of"]
 
 
+_IMAGES: Final = ("image_url", "input_image", "computer_screenshot")
+_SEEN: Final = ("image_url", "input_image", "file", "input_file")
 _TEXTS: Final = ("text", "input_text", "output_text", "refusal", None)
 
 
@@ -44,14 +46,8 @@ def _texts_tokens(texts: Sequence[str], counter: TokenCounter) -> int:
 
 def _part_tokens(part: Mapping[str, Any], generation: Generation, counter: TokenCounter) -> int:
     kind = part.get("type")
-    if kind == "image_url":
-        image = part.get("image_url")
-        if not isinstance(image, str):
-            image = as_mapping(image)
-            return image_tokens(image.get("url"), image.get("detail"), generation.image)
-        return image_tokens(image, part.get("detail"), generation.image)
-    if kind in ("input_image", "computer_screenshot"):
-        return image_tokens(part.get("image_url"), part.get("detail"), generation.image)
+    if kind in _IMAGES:
+        return _image_tokens(part, generation)
     if kind == "input_audio":
         return audio_tokens(as_mapping(part.get("input_audio")))
     if kind == "file":
@@ -59,6 +55,15 @@ def _part_tokens(part: Mapping[str, Any], generation: Generation, counter: Token
     if kind == "input_file":
         return file_tokens(part)
     return sum(map(counter.count, _texts_of_part(part)))
+
+
+def _image_tokens(part: Mapping[str, Any], generation: Generation) -> int:
+    image = part.get("image_url")
+    frame = 0 if part.get("type") == "image_url" else generation.responses_image
+    if isinstance(image, str) or image is None:
+        return frame + image_tokens(image, part.get("detail"), generation.image)
+    image = as_mapping(image)
+    return frame + image_tokens(image.get("url"), image.get("detail"), generation.image)
 
 
 def text_of(content: Any) -> str:
@@ -84,8 +89,14 @@ def arguments_tokens(arguments: str, counter: TokenCounter) -> int:
 
 
 def images_in(content: Any) -> int:
-    """Return how many images a content holds."""
-    return sum(as_mapping(part).get("type") in ("image_url", "input_image") for part in as_items(content))
+    """Return how many images and files a content holds."""
+    return sum(as_mapping(part).get("type") in _SEEN for part in as_items(content))
+
+
+def image_tokens_in(content: Any, generation: Generation) -> int:
+    """Return the tokens of the images among a content's parts."""
+    images = (part for part in map(as_mapping, as_items(content)) if part.get("type") in _IMAGES)
+    return sum(_image_tokens(image, generation) for image in images)
 
 
 def _texts_of_part(part: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""Reading bodies that may hold anything: a wrong type is its text or nothing, never an error, and nothing is changed.
+"""Reading bodies that may hold anything: a wrong type is its text or nothing, never an error, and nothing is
+changed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from throttle.costs.generations import Generation
 from throttle.costs.reading import as_items, as_mapping, as_text, fingerprint, plain
 from throttle.costs.typescript import namespace
 
-__all__ = ["chosen_function", "definitions_tokens"]
+__all__ = ["chosen_function", "definitions_are_known", "definitions_tokens"]
 
 _HEADING: Final = "# Tools\n\n## functions\n\n"
 
@@ -29,8 +29,16 @@ def definitions_tokens(body: Mapping[str, Any], generation: Generation, counter:
     tools = as_items(body.get("tools")) or as_items(body.get("functions"))
     if not tools:
         return 0
-    key = hash((fingerprint(tools), generation.dialect, chat))
-    return counter.derived(key, lambda: _tokens(plain(tools), generation, counter, chat))
+    return counter.derived(_key(tools, generation, chat), lambda: _tokens(plain(tools), generation, counter, chat))
+
+
+def definitions_are_known(tools: Any, generation: Generation, counter: TokenCounter, *, chat: bool) -> bool:
+    """Tell whether the count of these tools is remembered."""
+    return counter.knows_derived(_key(tools, generation, chat))
+
+
+def _key(tools: Any, generation: Generation, chat: bool) -> int:
+    return hash((fingerprint(tools), generation.dialect, chat))
 
 
 def _tokens(tools: Sequence[Any], generation: Generation, counter: TokenCounter, chat: bool) -> int:
