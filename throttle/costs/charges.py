@@ -22,7 +22,7 @@ _OPENAI: Final = "api.openai.com"
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
 
 _IMAGE: Final = 765
-"""What an image or file in a chat is booked, whatever its size (765 of 36,835 real tokens once)."""
+"""What an image or file is booked, whatever its size (765 of 36,835 real tokens once)."""
 
 _RESPONSE: Final = 19
 _RESPONSE_WITH_FUNCTIONS: Final = 217

@@ -19,14 +19,14 @@ _MP3_PER_S: Final = 16_000
 _PCM16_PER_S: Final = 48_000
 """Bytes of a second where no WAV header tells: 24 kHz, 16 bit, mono."""
 
-_FILE_BASE: Final = 220
-"""Tokens of a file with next to nothing in it (four recordings of one-page PDFs)."""
+_FILE_IN_CHAT: Final = 220
+"""Tokens of a one-page PDF in chat besides its text: the page as an image (four recordings)."""
 
-_FILE_CHARACTERS: Final = 24
-"""Characters of base64 for a token of a file's text and pages: no more than a guess from one recording of 19 kB."""
+_FILE_CHARACTERS: Final = 20
+"""Characters of base64 for a token of a file's text: no more than a guess (recordings: 17, 24 and 51)."""
 
 _FILE_UNSEEN: Final = 1000
-"""Tokens supposed of a file that is only named: by an id, or a URL."""
+"""Tokens supposed of a file that is only named, by an id or a URL (recordings: from 14 to 8,400)."""
 
 
 def audio_tokens(audio: Mapping[str, Any]) -> int:
@@ -46,9 +46,11 @@ def audio_tokens(audio: Mapping[str, Any]) -> int:
     return _AUDIO_FRAME - (-size * _AUDIO_PER_S // per_s)
 
 
-def file_tokens(part: Mapping[str, Any]) -> int:
-    """Return a guess at the tokens of a file: from its size where its data are there, a stated figure where they
-    aren't.
+def file_tokens(part: Mapping[str, Any], *, chat: bool) -> int:
+    """Return a guess at the tokens of a file: from its size where its data are there, a stated figure where
+    they aren't.
     """
     data = part.get("file_data")
-    return _FILE_BASE + len(data) // _FILE_CHARACTERS if isinstance(data, str) else _FILE_UNSEEN
+    if not isinstance(data, str):
+        return _FILE_UNSEEN
+    return len(data) // _FILE_CHARACTERS + (_FILE_IN_CHAT if chat else 0)

@@ -15,7 +15,7 @@ __all__ = ["arguments_tokens", "content_tokens", "image_tokens_in", "images_in",
 
 
 _IMAGES: Final = ("image_url", "input_image", "computer_screenshot")
-_SEEN: Final = ("image_url", "input_image", "file", "input_file")
+_BOOKED: Final = ("image_url", "input_image", "file")
 _TEXTS: Final = ("text", "input_text", "output_text", "refusal", None)
 
 
@@ -51,9 +51,9 @@ def _part_tokens(part: Mapping[str, Any], generation: Generation, counter: Token
     if kind == "input_audio":
         return audio_tokens(as_mapping(part.get("input_audio")))
     if kind == "file":
-        return file_tokens(as_mapping(part.get("file")))
+        return file_tokens(as_mapping(part.get("file")), chat=True)
     if kind == "input_file":
-        return file_tokens(part)
+        return file_tokens(part, chat=False)
     return sum(map(counter.count, _texts_of_part(part)))
 
 
@@ -89,8 +89,10 @@ def arguments_tokens(arguments: str, counter: TokenCounter) -> int:
 
 
 def images_in(content: Any) -> int:
-    """Return how many images and files a content holds."""
-    return sum(as_mapping(part).get("type") in _SEEN for part in as_items(content))
+    """Return how many images a content holds, as servers book them: a file in a chat is one, in the Responses
+    API not.
+    """
+    return sum(as_mapping(part).get("type") in _BOOKED for part in as_items(content))
 
 
 def image_tokens_in(content: Any, generation: Generation) -> int:

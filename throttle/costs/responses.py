@@ -11,7 +11,7 @@ from throttle.costs.formats import format_tokens, schema_of
 from throttle.costs.generations import Generation
 from throttle.costs.parts import arguments_tokens, content_tokens
 from throttle.costs.reading import as_items, as_mapping, as_text
-from throttle.costs.tools import chosen_function, definitions_tokens
+from throttle.costs.tools import chosen_function, definitions_tokens, hosted_tokens
 
 __all__ = ["responses_input"]
 
@@ -39,6 +39,7 @@ def responses_input(body: Mapping[str, Any], generation: Generation, counter: To
         definitions = definitions_tokens(body, generation, counter, chat=False)
         if definitions:
             tokens += definitions + generation.responses_tools + _choice_tokens(body, generation, counter)
+        tokens += hosted_tokens(body)
     form = schema_of(as_mapping(body.get("text")).get("format"))
     if form:
         tokens += generation.responses_format + format_tokens(form, counter)

@@ -11,7 +11,7 @@ from throttle.costs.generations import Generation
 from throttle.costs.reading import as_items, as_mapping, as_text, fingerprint, plain
 from throttle.costs.typescript import namespace
 
-__all__ = ["chosen_function", "definitions_are_known", "definitions_tokens"]
+__all__ = ["chosen_function", "definitions_are_known", "definitions_tokens", "hosted_tokens"]
 
 _HEADING: Final = "# Tools\n\n## functions\n\n"
 
@@ -20,16 +20,29 @@ _CUSTOM_IN_CHAT: Final = 76
 """A custom tool besides its name, description and grammar (one recording each, August 2025)."""
 
 
+_HOSTED: Final = {"web_search_preview": 294, "web_search": 322}
+"""Hosted tools that cost the same each time (gpt-4o and gpt-4.1, May 2025 to August 2026).
+
+What they find isn't in it, and what others (files, code, MCP, …) tell the model can't be seen: it counts as nothing.
+"""
+
+
 def definitions_tokens(body: Mapping[str, Any], generation: Generation, counter: TokenCounter, *, chat: bool) -> int:
     """Return the tokens of all definitions with their heading, or 0 where there are none.
 
-    `chat` tells chat from the Responses API, which doesn't repeat comments (`Dialect.repeats`). Hosted tools (web
-    search, files, code, MCP) can't be seen in the body and count as nothing.
+    `chat` tells chat from the Responses API, which doesn't repeat comments (`Dialect.repeats`). Hosted tools are not
+    among them.
     """
     tools = as_items(body.get("tools")) or as_items(body.get("functions"))
     if not tools:
         return 0
     return counter.derived(_key(tools, generation, chat), lambda: _tokens(plain(tools), generation, counter, chat))
+
+
+def hosted_tokens(body: Mapping[str, Any]) -> int:
+    """Return the tokens of tools that run at the server, as far as they are known."""
+    kinds = (as_mapping(tool).get("type") for tool in as_items(body.get("tools")))
+    return sum(_HOSTED.get(kind, 0) for kind in kinds if isinstance(kind, str))
 
 
 def definitions_are_known(tools: Any, generation: Generation, counter: TokenCounter, *, chat: bool) -> bool:
