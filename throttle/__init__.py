@@ -12,6 +12,7 @@ from throttle.costs import Cost, estimate
 from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
 from throttle.limiter import Limiter, Permit
 from throttle.limits import load_limits
+from throttle.retry import Retry
 
 __all__ = [
     "Cost",
@@ -19,6 +20,7 @@ __all__ = [
     "LimitsError",
     "Permit",
     "RequestTooLarge",
+    "Retry",
     "StoreError",
     "ThrottleError",
     "WaitTimeout",

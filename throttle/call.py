@@ -14,15 +14,18 @@ share.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from throttle.costs import CallCost, default_charge
+from throttle.costs import CallCost
 from throttle.costs.endpoints import ENDPOINTS, deployment_of, normalise
+from throttle.feedback.refusals import Refusal, read_refusal
 from throttle.limiter import Limiter, Permit
+from throttle.retry import Retry
 
 __all__ = ["CURRENT", "Binding", "Call", "CallOptions", "adrive", "current_options", "drive", "options"]
 
@@ -57,10 +60,16 @@ class CallOptions:
     Attributes:
         max_wait: seconds that a call may wait in sum, over all of its attempts; None: as long as it takes.
         tokens: what a call is charged, in place of the estimate; None: the estimate.
+        retry: when a refused call is sent again, as for `wrap`; without it, what the client was wrapped with holds.
     """
 
     max_wait: float | None = None
     tokens: int | None = None
+    retry: Retry | Literal["client's"] | None = "client's"
+
+    def retry_of(self, wrapped_with: Retry | None) -> Retry | None:
+        """Choose between a client's policy and that of this context."""
+        return wrapped_with if isinstance(self.retry, str) else self.retry
 
 
 _OPTIONS: ContextVar[CallOptions] = ContextVar("throttle_options", default=CallOptions())  # noqa: B039 - it is frozen
@@ -81,6 +90,7 @@ def options(**changes: Any) -> Iterator[None]:
     Args:
         max_wait: seconds that a call may wait in sum, over all of its attempts; None: as long as it takes.
         tokens: what a call is charged, in place of the estimate; None: the estimate.
+        retry: a `Retry`, a list of delays in seconds, or None, for the calls made inside.
 
     Raises:
         TypeError: an option that does not exist.
@@ -89,7 +99,10 @@ def options(**changes: Any) -> Iterator[None]:
     for name in changes:
         if name not in CallOptions.__slots__:
             raise TypeError(f"throttle.options has no {name!r}; there are: {', '.join(CallOptions.__slots__)}")
-    for name, value in changes.items():
+    if "retry" in changes:
+        changes["retry"] = Retry.of(changes["retry"])
+    for name in ("max_wait", "tokens"):
+        value = changes.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
             raise ValueError(f"throttle.options({name}={value!r}): a number of 0 or more, or None, is wanted")
     token = _OPTIONS.set(replace(_OPTIONS.get(), **changes))
@@ -108,12 +121,14 @@ class Binding:
         home: the hash of the account that the client was wrapped with; its calls draw on the limiter's own pools.
         account: the hash of the client's account now; another one than `home` has pools of its own.
         host: the server's name, by which its habits are known.
+        retry: when a refused call is sent again; None: never, by us.
     """
 
     limiter: Limiter
     home: str
     account: str
     host: str
+    retry: Retry | None
 
     @property
     def pools_of(self) -> str:
@@ -124,7 +139,19 @@ class Binding:
 class Call:
     """One call of the SDK, over all of its attempts."""
 
-    __slots__ = ("binding", "client", "cost", "permit", "response", "sent", "waited_s")
+    __slots__ = (
+        "again",
+        "binding",
+        "client",
+        "cost",
+        "permit",
+        "refusal",
+        "response",
+        "retry",
+        "sent",
+        "sent_times",
+        "waited_s",
+    )
 
     def __init__(self, client: object, binding: Binding) -> None:
         self.client = client
@@ -132,7 +159,11 @@ class Call:
         self.cost: CallCost | None = None
         self.permit: Permit | None = None
         self.response: Any = None
+        self.retry = current_options().retry_of(binding.retry)
+        self.again: Permit | None = None
+        self.refusal: Refusal | None = None
         self.sent = False
+        self.sent_times = 0
         self.waited_s = 0.0
 
     # the flow of one attempt, up to sending
@@ -159,10 +190,11 @@ class Call:
         max_wait_s = None if given.max_wait is None else max(0.0, given.max_wait - self.waited_s)
         return binding.limiter.permit_for(
             binding.pools_of,
+            binding.host,
             cost,
-            given.tokens,
-            max_wait_s,
-            lambda model: default_charge(binding.host, cost.endpoint, model),
+            tokens=given.tokens,
+            max_wait_s=max_wait_s,
+            again=self.again,
         )
 
     # what becomes of it
@@ -170,13 +202,43 @@ class Call:
     def sending(self) -> None:
         """The attempt is about to be handed to the HTTP client."""
         self.sent = True
+        self.sent_times += 1
 
     def answered(self, response: Any) -> None:
-        """The server answered; several hooks may see the same answer."""
+        """The server answered, with anything but a 429; several hooks may see the same answer."""
         if response is not self.response:
             self.response = response
             if self.permit is not None:
-                self.permit.answered(response.status_code, response.headers)
+                self.permit.observe(response.headers)
+
+    def refused(self, response: Any) -> None:
+        """The server answered with a 429: what it says decides what becomes of the pool."""
+        permit = self.permit
+        if permit is None or response is self.response:
+            return
+        self.response = response
+        body = response.content if response.is_closed else None  # one that is streamed hasn't been read
+        self.refusal = refusal = read_refusal(429, response.headers, body, wall_s=time.time())
+        retry = self.retry or Retry()
+        permit.refused(refusal, retry.delay_s(self.sent_times, refusal.wait_s))
+        self.again, self.permit = permit, None
+
+    @property
+    def retries_refusals(self) -> bool:
+        """Whether refusals of this call are our business and not the SDK's."""
+        return self.retry is not None and self.permit is not None
+
+    def tries_again(self, error: BaseException) -> bool:
+        """The SDK's call ended with an error: tell whether it is to be made once more, and clear up after it."""
+        self.failed(error)
+        refusal, self.refusal = self.refusal, None
+        return (
+            self.retry is not None
+            and refusal is not None
+            and getattr(error, "response", None) is self.response
+            and refusal.retry
+            and self.retry.allows(self.sent_times, refusal.kind)
+        )
 
     def failed(self, error: BaseException | None) -> None:
         """The attempt ended without an answer: give the charge back where the server can't have seen it."""

@@ -25,20 +25,25 @@ import functools
 import hashlib
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import MethodType
 from typing import Any, Final, TypeVar
 
 import openai
 from openai import AsyncOpenAI, OpenAI
 
+from throttle.body import Body
 from throttle.call import CURRENT, Binding, Call, adrive, drive, error_being_handled
 from throttle.errors import ThrottleError
-from throttle.limiter import Limiter, LimitsSource
+from throttle.limiter import Limiter, LimitsSource, Pacing
+from throttle.retry import Retry
 
 __all__ = ["limiter_of", "wrap"]
 
 Client = TypeVar("Client", bound=OpenAI | AsyncOpenAI)
+
+DEFAULT_RETRY: Final = Retry()
 
 BINDING: Final = "_throttle_binding"
 """The attribute of a wrapped client that ties it to its limiter."""
@@ -68,6 +73,8 @@ def wrap(
     tier: str | None = None,
     account: str | None = None,
     limiter: Limiter | None = None,
+    pacing: Pacing = "auto",
+    retry: Retry | Iterable[float] | None = DEFAULT_RETRY,
 ) -> Client:
     """Return a client of the same type whose calls wait until the account has room for them.
 
@@ -81,6 +88,9 @@ def wrap(
         tier: as for `Limiter`.
         account: as for `Limiter`.
         limiter: the limiter to use, in place of the three above.
+        pacing: as for `Limiter`; a limiter that is given, or shared already, keeps its own.
+        retry: when a call that the server refuses all the same (429) is sent again, as a `Retry` or a list of delays in
+            seconds. With None we never send it again, and the SDK treats 429s as it always does.
 
     Raises:
         TypeError: not a client of the SDK, or `limiter` together with what it excludes.
@@ -92,10 +102,11 @@ def wrap(
     if limiter is not None and any(given is not None for given in (limits, tier, account)):
         raise TypeError("wrap takes either limiter= or limits=, tier= and account=, not both")
     _look_for_hooks(type(client))
+    policy = Retry.of(retry)
     account_hash = _account_hash(client)
     if limiter is None:
-        limiter = _shared_limiter(account_hash, limits, tier, account)
-    return _clone(client, Binding(limiter, home=account_hash, account=account_hash, host=client.base_url.host))
+        limiter = _shared_limiter(account_hash, limits, tier, account, pacing)
+    return _clone(client, Binding(limiter, account_hash, account_hash, client.base_url.host, policy))
 
 
 def limiter_of(client: OpenAI | AsyncOpenAI) -> Limiter:
@@ -113,11 +124,13 @@ def limiter_of(client: OpenAI | AsyncOpenAI) -> Limiter:
 # ------------------------------------------------------------------------------------------------------------- accounts
 
 
-def _shared_limiter(account_hash: str, limits: LimitsSource | None, tier: str | None, account: str | None) -> Limiter:
+def _shared_limiter(
+    account_hash: str, limits: LimitsSource | None, tier: str | None, account: str | None, pacing: Pacing
+) -> Limiter:
     with _SHARED_LOCK:
         there = _SHARED.get(account_hash)
         if there is None:
-            there = _SHARED[account_hash] = Limiter(limits, tier=tier, account=account)
+            there = _SHARED[account_hash] = Limiter(limits, tier=tier, account=account, pacing=pacing)
         elif any(given is not None for given in (limits, tier, account)):
             other = Limiter(limits, tier=tier, account=account)
             if not there.has_limits_of(other):
@@ -174,7 +187,7 @@ def _clone(client: Client, binding: Binding) -> Client:
 def _rebound(client: Any, copy: Any) -> Any:
     """Wrap a copy that the SDK made of a wrapped client, on the same limiter."""
     binding: Binding = vars(client)[BINDING]
-    return _clone(copy, Binding(binding.limiter, binding.home, _account_hash(copy), copy.base_url.host))
+    return _clone(copy, replace(binding, account=_account_hash(copy), host=copy.base_url.host))
 
 
 def _look_for_hooks(kind: type) -> None:
@@ -231,11 +244,14 @@ def _sync_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
 
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         call, token = _begin(self)
+        body = Body(args[1] if len(args) > 1 else kwargs["options"])
         try:
-            return sdk_request(self, *args, **kwargs)
-        except BaseException as error:
-            call.failed(error)
-            raise
+            while True:
+                try:
+                    return sdk_request(self, *args, **kwargs)
+                except BaseException as error:
+                    if not call.tries_again(error) or not body.rewind():
+                        raise
         finally:
             _end(call, token)
 
@@ -269,11 +285,14 @@ def _async_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
 
     async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         call, token = _begin(self)
+        body = Body(args[1] if len(args) > 1 else kwargs["options"])
         try:
-            return await sdk_request(self, *args, **kwargs)
-        except BaseException as error:
-            call.failed(error)
-            raise
+            while True:
+                try:
+                    return await sdk_request(self, *args, **kwargs)
+                except BaseException as error:
+                    if not call.tries_again(error) or not body.rewind():
+                        raise
         finally:
             _end(call, token)
 
@@ -308,12 +327,20 @@ def _plain_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
 
     def _should_retry(self: Any, response: Any) -> Any:
         if (call := _call_of(self)) is not None:
-            call.answered(response)
+            if response.status_code != 429:
+                call.answered(response)
+            elif call.retries_refusals:
+                return False
+            else:
+                call.refused(response)
         return sdk_should_retry(self, response)
 
     def _make_status_error_from_response(self: Any, response: Any) -> Any:
         if (call := _call_of(self)) is not None:
-            call.answered(response)
+            if response.status_code == 429:
+                call.refused(response)
+            else:
+                call.answered(response)
         return sdk_status_error(self, response)
 
     def _calculate_retry_timeout(self: Any, *args: Any, **kwargs: Any) -> Any:

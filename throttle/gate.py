@@ -32,10 +32,12 @@ the others.
 class Gate:
     """The gate of one pool."""
 
-    __slots__ = ("_keeper", "_orders", "_ring_at_us", "_still", "_waiters", "pool", "warned_us")
+    __slots__ = ("_keeper", "_orders", "_ring_at_us", "_still", "_waiters", "learns", "pool", "warned_us")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, learns: bool) -> None:
+        """Make a gate; `learns` tells whether the pool's meters follow what the server says."""
         self.pool = pool
+        self.learns = learns
         self.warned_us = -NEVER
         self._waiters: dict[Runtime, int] = {}  # how many wait in each
         self._orders: dict[Runtime, int] = {}  # who rings for us, and when

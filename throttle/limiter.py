@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -19,16 +20,21 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from throttle.bucket import NEVER
-from throttle.costs import CallCost
+from throttle.costs import CallCost, default_charge
 from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
+from throttle.feedback.belief import Belief
+from throttle.feedback.headers import Reading, read_headers
+from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
+from throttle.learning import MINUTE_S, meter_name, takes_bursts, unmet_readings
 from throttle.limits import LimitsTable, load_limits, resolve
 from throttle.limits.values import Match, MeterSpec, PoolSpec, ResolvedLimits
 from throttle.meter import Amount, BucketMeter, InFlightMeter, Meter
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot, Ticket
+from throttle.retry import RETRIED
 from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime, running_trio
 
 __all__ = ["Limiter", "LimitsSource", "Permit", "Snapshot"]
@@ -37,6 +43,8 @@ logger = logging.getLogger("throttle")
 
 LONG_WAIT_S: Final = 30.0
 """A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
+
+Pacing = Literal["auto", "burst", "smooth"]
 
 LimitsSource = str | os.PathLike[str] | Mapping[str, Any] | LimitsTable
 
@@ -141,9 +149,13 @@ class Permit(Ticket):
         """How long it was waited for, in seconds."""
         return self.waited_us / 1e6
 
-    def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from the answer to the call that was made with this permit."""
-        self._limiter._answered(self, status, headers)
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Learn from the headers of the answer to the call that was made with this permit."""
+        self._limiter._observe(self, headers)
+
+    def refused(self, refusal: Refusal, pause_s: float) -> None:
+        """Learn that the server refused the call: its pool pauses for so many seconds, and the permit ends."""
+        self._limiter._refused(self, refusal, pause_s)
 
     def settle(self, *, tokens: Amount) -> None:
         """Replace the tokens that were charged by what the call really cost; may be called once the answer is in."""
@@ -183,7 +195,8 @@ class Limiter:
         *,
         tier: str | None = None,
         account: str | None = None,
-        clock: Any = None,
+        pacing: Pacing = "auto",
+        clock: Callable[[], int] | None = None,
     ) -> None:
         """Make a limiter.
 
@@ -192,11 +205,16 @@ class Limiter:
                 loaded table. Without it: `THROTTLE_LIMITS`, `./limits.yaml`, the bundled table.
             tier: the account's tier; else the file's account, `THROTTLE_TIER`, `tier-1`.
             account: which account of the file.
+            pacing: `"burst"` lets calls go as soon as there is room, `"smooth"` spreads them evenly, `"auto"` bursts
+                where the host is known to take it or its headers show it and spreads elsewhere.
             clock: a monotonic clock in whole microseconds, for tests in virtual time.
 
         Raises:
             LimitsError: the limits can't be used, or the tier is unknown.
         """
+        if pacing not in get_args(Pacing):
+            raise ValueError(f"pacing={pacing!r}: one of {', '.join(get_args(Pacing))} is wanted")
+        self._pacing = pacing
         self._table = load_limits(limits)
         self._limits: ResolvedLimits = resolve(self._table, tier=tier, account=account)
         self._clock = clock or _monotonic_us
@@ -298,32 +316,41 @@ class Limiter:
     def permit_for(
         self,
         account: str,
+        host: str,
         cost: CallCost,
-        tokens: int | None,
-        max_wait_s: float | None,
-        charge_for: Callable[[str], str],
+        *,
+        tokens: int | None = None,
+        max_wait_s: float | None = None,
+        again: Permit | None = None,
     ) -> Permit:
-        """Ask for the right to make a call of known cost, as a wrapped client does.
+        """Ask for the right to make a call of known cost, as a wrapped client does, whose answers will be observed.
 
         Args:
             account: whose pools it draws on; "" for the limiter's own.
+            host: the server, by which its habits are known.
             cost: what it costs.
             tokens: what it is charged, in place of what the cost says.
             max_wait_s: as for `acquire`.
-            charge_for: tells the charge model where the limits leave it open.
+            again: the permit of an earlier attempt that was refused; its place in the queue is kept.
         """
         model = cost.model or ""
-        route = self._route(account, model)
+        route = self._routes.get((account, model)) or self._open_route(account, model, host)
+        if not route.gate.learns:
+            self._begin_learning(route.gate, model, host)
+        charge = default_charge(host, cost.endpoint, model) if route.charge == "auto" else route.charge
         units = route.gate.pool.units
         others: dict[str, Amount] = {}
         if tokens is None and "tokens" in units:
-            tokens = cost.booked(charge_for(model) if route.charge == "auto" else route.charge)
+            tokens = cost.booked(charge)
         if "input_tokens" in units:
             others["input_tokens"] = cost.cost.input_tokens
         if "output_tokens" in units:
             others["output_tokens"] = cost.cost.output_tokens
         images = cost.cost.images if "images" in units else 0
-        return self._permit(route, model, tokens or 0, 1, images, max_wait_s, others)
+        permit = self._permit(route, model, tokens or 0, 1, images, max_wait_s, others)
+        if again is not None and again.pool is permit.pool:
+            permit.number = again.number
+        return permit
 
     def has_limits_of(self, other: Limiter) -> bool:
         """Tell whether the other limiter has the same limits and tier."""
@@ -335,13 +362,15 @@ class Limiter:
         """Find or make the way of a model's calls of an account."""
         return self._routes.get((account, model)) or self._open_route(account, model)
 
-    def _open_route(self, account: str, model: str) -> Route:
+    def _open_route(self, account: str, model: str, host: str | None = None) -> Route:
         match = self._limits.match(model)
         names = (account, *(spec.name for spec in match.pools)) if match else (account, "", model)
         with self._lock:
             gate = self._pools.get(names)
             if gate is None:
-                gate = self._pools[names] = Gate(self._make_pool(account, model, match))
+                name = match.pools[0].name if match else model
+                pool = Pool(f"{name}@{account}" if account else name, self._make_meters(match, host))
+                gate = self._pools[names] = Gate(pool, learns=host is not None)
                 if match is None:
                     logger.warning("no limits are known for model %r: its calls are let through and counted", model)
             if match is None:
@@ -352,13 +381,36 @@ class Limiter:
             self._routes[account, model] = route
         return route
 
-    def _make_pool(self, account: str, model: str, match: Match | None) -> Pool:
+    def _make_meters(self, match: Match | None, host: str | None) -> tuple[Meter, ...]:
+        """Make a pool's meters: such as follow the server's answers where a client will bring them, else exact ones."""
         now_us = self._clock()
-        meters = (
-            tuple(_make_meter(spec, meter, now_us) for spec in match.pools for meter in spec.meters) if match else ()
+        specs = [(pool, spec) for pool in match.pools for spec in pool.meters] if match else []
+        return tuple(
+            _exact_meter(pool, spec, now_us)
+            if host is None or spec.unit == "in_flight"
+            else Belief(
+                spec.name,
+                spec.unit,
+                spec.limit,
+                round(spec.window_s * 1e6),
+                now_us=now_us,
+                origin=spec.origin,
+                burst_us=round(spec.burst_s * 1e6),
+                headroom=pool.headroom,
+                pacing=self._pacing,
+                bursts=takes_bursts(host),
+            )
+            for pool, spec in specs
         )
-        name = match.pools[0].name if match else model
-        return Pool(f"{name}@{account}" if account else name, meters)
+
+    def _begin_learning(self, gate: Gate, model: str, host: str) -> None:
+        """From now on answers to calls of this pool will be seen."""
+        match = self._limits.match(model)
+        with self._lock:
+            if not gate.learns:
+                gate.learns = True
+                gate.pool.replace_meters(self._make_meters(match, host))
+                gate.tick(self._clock())
 
     def _permit(
         self,
@@ -488,11 +540,42 @@ class Limiter:
 
     # what happens to a permit afterwards
 
-    def _answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
-        if status == 429:
-            with self._lock:
-                permit.pool.refused += 1
+    def _observe(self, permit: Permit, headers: Mapping[str, str], host: str = "") -> None:
+        readings = read_headers(headers, wall_s=time.time())
+        gate = permit._gate
+        with self._lock:
+            now_us = self._clock()
+            permit.pool.answered(now_us, permit, readings)
+            born: tuple[Belief, ...] = ()
+            if gate.learns and readings and (unmet := unmet_readings(permit.pool.meters, readings)):
+                born = tuple(_learned_meter(reading, now_us, host, self._pacing) for reading in unmet)
+                permit.pool.replace_meters(permit.pool.meters + born)
+            news = [f"the server has a limit of {m.limit:,g} {m.unit} in {m.window_s:g} s" for m in born]
+            news += _adopted(permit.pool.meters)
+            gate.tick(now_us)
+        if self._notes:
             self._carry_out_notes()
+        for line in news:
+            logger.warning("pool %s: %s", permit.pool.name, line)
+
+    def _refused(self, permit: Permit, refusal: Refusal, pause_s: float) -> None:
+        pool = permit.pool
+        with self._lock:
+            now_us = self._clock()
+            if refusal.kind == "rate":
+                pool.refused(now_us, permit, refusal)
+            elif refusal.kind == "overloaded":
+                pool.release(now_us, permit)
+            else:  # what can't go at all was not charged either
+                pool.withdraw(now_us, permit)
+            if refusal.kind in RETRIED and pause_s > 0:
+                reason = "a pause that the server asked for" if refusal.kind == "rate" else "the server's overload"
+                pool.pause(now_us + math.ceil(pause_s * 1e6), reason)
+            news = _adopted(pool.meters)
+            permit._gate.tick(now_us)
+        self._carry_out_notes()
+        for line in news:
+            logger.warning("pool %s: %s", pool.name, line)
 
     def _withdraw(self, permit: Permit) -> None:
         if permit.state == NEW:
@@ -547,7 +630,18 @@ def _monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-def _make_meter(pool: PoolSpec, spec: MeterSpec, now_us: int) -> Meter:
+def _adopted(meters: tuple[Meter, ...]) -> list[str]:
+    """Tell, once each, of the limits that were taken over from the server."""
+    news = []
+    for meter in meters:
+        if isinstance(meter, Belief) and meter.change is not None:
+            before, now = meter.change
+            meter.change = None
+            news.append(f"the server's {meter.name} is {now:,g}, not {before:,g}; it is followed from now on")
+    return news
+
+
+def _exact_meter(pool: PoolSpec, spec: MeterSpec, now_us: int) -> Meter:
     if spec.unit == "in_flight":
         return InFlightMeter(spec.name, spec.limit, origin=spec.origin)
     return BucketMeter(
@@ -559,6 +653,21 @@ def _make_meter(pool: PoolSpec, spec: MeterSpec, now_us: int) -> Meter:
         burst_us=round(spec.burst_s * 1e6),
         headroom=pool.headroom,
         origin=spec.origin,
+    )
+
+
+def _learned_meter(reading: Reading, now_us: int, host: str, pacing: Pacing) -> Belief:
+    """Make a meter of what a header tells where the limits file tells nothing."""
+    window_s = reading.window_s or reading.said_window_s or MINUTE_S
+    return Belief(
+        meter_name(reading.unit, window_s),
+        reading.unit,
+        float(reading.limit or 1),
+        round(window_s * 1e6),
+        now_us=now_us,
+        origin="server",
+        pacing=pacing,
+        bursts=takes_bursts(host),
     )
 
 

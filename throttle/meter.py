@@ -12,6 +12,9 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from throttle.bucket import NEVER, Bucket, grains_of
+from throttle.feedback.belief import BeliefSnapshot
+from throttle.feedback.headers import Reading
+from throttle.feedback.refusals import Refusal
 
 __all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot"]
 
@@ -42,7 +45,12 @@ class MeterSnapshot:
 
 
 class Meter(Protocol):
-    """The seam between a pool and its meters. `mark` is whatever `take` returned for that call."""
+    """The seam between a pool and its meters. `mark` is whatever `take` returned for that call.
+
+    `crowded` is set by the pool: more than one call waits.
+    """
+
+    crowded: bool
 
     @property
     def name(self) -> str: ...
@@ -52,6 +60,13 @@ class Meter(Protocol):
 
     @property
     def origin(self) -> str: ...
+
+    @property
+    def limit(self) -> float: ...
+
+    @property
+    def window_s(self) -> float:
+        """The window in seconds; 0 where nothing refills."""
 
     @property
     def largest(self) -> float:
@@ -79,7 +94,15 @@ class Meter(Protocol):
     def settle(self, now_us: int, mark: Any, amount: Amount) -> Any:
         """Replace what was charged by what the call really cost; returns the new mark."""
 
-    def snapshot(self, now_us: int) -> MeterSnapshot: ...
+    def answered(self, now_us: int, mark: Any, reading: Reading | None) -> None:
+        """Learn what the headers of a call's answer say of this meter; None where they say nothing."""
+
+    def refused(self, now_us: int, mark: Any, refusal: Refusal, *, mine: bool | None) -> None:
+        """Learn that the server refused the call for its rate and charged nothing; `mine`: for this meter, None: it
+        didn't say for which.
+        """
+
+    def snapshot(self, now_us: int) -> MeterSnapshot | BeliefSnapshot: ...
 
 
 class BucketMeter:
@@ -87,7 +110,7 @@ class BucketMeter:
     books.
     """
 
-    __slots__ = ("bucket", "largest", "name", "origin", "unit")
+    __slots__ = ("bucket", "crowded", "largest", "name", "origin", "unit")
 
     def __init__(
         self,
@@ -117,6 +140,7 @@ class BucketMeter:
         self.name = name
         self.unit = unit
         self.origin = origin
+        self.crowded = False
         self.largest = max(1.0, limit * burst_us / window_us)
         self.bucket = Bucket(usable, window_us, at_us=now_us, capacity=max(usable * burst_us, window_us))
 
@@ -140,11 +164,25 @@ class BucketMeter:
         self.bucket.take(now_us, grains)
         return grains
 
+    @property
+    def limit(self) -> float:
+        return self.bucket.limit
+
+    @property
+    def window_s(self) -> float:
+        return self.bucket.window_us / 1e6
+
     def cancel(self, now_us: int, mark: int) -> None:
         self.bucket.give(now_us, mark)
 
     def release(self, now_us: int, mark: int) -> None:
         pass
+
+    def answered(self, now_us: int, mark: int, reading: Reading | None) -> None:
+        pass
+
+    def refused(self, now_us: int, mark: int, refusal: Refusal, *, mine: bool | None) -> None:
+        self.bucket.give(now_us, mark)
 
     def settle(self, now_us: int, mark: int, amount: Amount) -> int:
         grains = grains_of(amount, self.bucket.window_us)
@@ -168,7 +206,7 @@ class BucketMeter:
 class InFlightMeter:
     """A bound on the calls that are under way at the same time. A place comes back when a call ends, not with time."""
 
-    __slots__ = ("limit", "name", "origin", "taken", "unit")
+    __slots__ = ("crowded", "limit", "name", "origin", "taken", "unit", "window_s")
 
     def __init__(self, name: str, limit: int, *, origin: str) -> None:
         self.name = name
@@ -176,6 +214,8 @@ class InFlightMeter:
         self.limit = limit
         self.origin = origin
         self.taken: int | float | Fraction = 0
+        self.window_s = 0.0
+        self.crowded = False
 
     @property
     def largest(self) -> float:
@@ -195,6 +235,12 @@ class InFlightMeter:
         self.taken -= mark
 
     def release(self, now_us: int, mark: Amount) -> None:
+        self.taken -= mark
+
+    def answered(self, now_us: int, mark: Amount, reading: Reading | None) -> None:
+        pass
+
+    def refused(self, now_us: int, mark: Amount, refusal: Refusal, *, mine: bool | None) -> None:
         self.taken -= mark
 
     def settle(self, now_us: int, mark: Amount, amount: Amount) -> Amount:

@@ -20,12 +20,16 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
 from throttle.bucket import NEVER
+from throttle.feedback.belief import BeliefSnapshot
+from throttle.feedback.headers import Reading
+from throttle.feedback.refusals import Refusal
+from throttle.learning import readings_by_meter, refused_meter
 from throttle.meter import Amount, Meter, MeterSnapshot
 
 __all__ = ["Hold", "Pool", "PoolSnapshot", "Ticket", "Waits"]
@@ -44,8 +48,9 @@ SWEEP_AT = 64
 
 
 class Ticket:
-    """One call's place in a pool: what it costs and where it stands. While it waits, `owner` is the runtime in which
-    somebody waits for it, and `handle` is what that runtime needs to wake them."""
+    """One call's place in a pool: what it costs, where it stands, and once it was admitted, the meters that it was
+    charged to, with their marks. While it waits, `owner` is the runtime in which somebody waits for it, and `handle`
+    is what that runtime needs to wake them."""
 
     __slots__ = (
         "amounts",
@@ -54,6 +59,7 @@ class Ticket:
         "earliest_us",
         "handle",
         "marks",
+        "meters",
         "model",
         "number",
         "owner",
@@ -70,6 +76,7 @@ class Ticket:
         self.number = 0
         self.earliest_us = 0
         self.deadline_us = NEVER
+        self.meters: tuple[Meter, ...] = ()
         self.marks: tuple[Any, ...] = ()
         self.waited_us = 0
         self.asked_us = 0
@@ -116,7 +123,7 @@ class PoolSnapshot:
     """
 
     name: str
-    meters: Mapping[str, MeterSnapshot]
+    meters: Mapping[str, MeterSnapshot | BeliefSnapshot]
     waiting: int
     admitted: int
     refused: int
@@ -133,9 +140,11 @@ class Pool:
         self.units = tuple(meter.unit for meter in meters)
         self.waiting = 0
         self.admitted = 0
-        self.refused = 0
+        self.refused_calls = 0
+        self._crowded = False
         self.under_way = 0
         self.paused_until_us = 0
+        self.paused_for = ""
         self._queue: deque[Ticket] = deque()
         self._later: list[tuple[int, int, Ticket]] = []
         self._deadlines: list[tuple[int, int, Ticket]] = []
@@ -151,6 +160,8 @@ class Pool:
         """Admit the ticket if nobody waits in front of it and every meter can pay now."""
         if self._queue or now_us < self.paused_until_us or now_us < ticket.earliest_us:
             return False
+        if len(ticket.amounts) != len(self.meters):
+            self._fit(ticket)
         alone = not self.under_way
         model = ticket.model
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
@@ -164,10 +175,14 @@ class Pool:
         if not ticket.number:
             self._number += 1
             ticket.number = self._number
+        if len(ticket.amounts) != len(self.meters):
+            self._fit(ticket)
         ticket.state = WAITING
         ticket.asked_us = now_us
         self.waiting += 1
         self._want(ticket, 1)
+        if self.waiting == 2:
+            self._set_crowded(True)
         if ticket.deadline_us < NEVER:
             heappush(self._deadlines, (ticket.deadline_us, ticket.number, ticket))
         if ticket.earliest_us > now_us:
@@ -205,7 +220,7 @@ class Pool:
         """Tell when a call that asked now would go behind all who wait, and what holds it back; as far as known, no
         sooner.
         """
-        worst = Hold(None, max(now_us, self.paused_until_us))
+        worst = self._pause_hold(now_us)
         alone = not self.under_way
         for meter, amount, wanted in zip(self.meters, amounts, self._wanted, strict=True):
             at_us = meter.ready_at(now_us, amount, model, alone)
@@ -227,7 +242,7 @@ class Pool:
         elif ticket.state == ADMITTED:
             self.under_way -= 1
             self.admitted -= 1
-            for meter, mark in zip(self.meters, ticket.marks, strict=True):
+            for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
                 meter.cancel(now_us, mark)
         else:
             return False
@@ -238,9 +253,8 @@ class Pool:
         """Learn that the call has ended; the charge stays. False if it had ended before."""
         if ticket.state != ADMITTED:
             return False
-        ticket.state = ENDED
-        self.under_way -= 1
-        for meter, mark in zip(self.meters, ticket.marks, strict=True):
+        self._end(ticket)
+        for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
             meter.release(now_us, mark)
         return True
 
@@ -248,8 +262,41 @@ class Pool:
         """Replace what was charged in `unit` by what the call really cost."""
         ticket.marks = tuple(
             meter.settle(now_us, mark, amount) if meter.unit == unit else mark
-            for meter, mark in zip(self.meters, ticket.marks, strict=True)
+            for meter, mark in zip(ticket.meters, ticket.marks, strict=True)
         )
+
+    # what the server says
+
+    def answered(self, now_us: int, ticket: Ticket, readings: Sequence[Reading]) -> None:
+        """Learn what the headers of a call's answer say of the meters. The call may still be under way."""
+        if ticket.state == ADMITTED:
+            found = readings_by_meter(ticket.meters, readings)
+            for meter, mark, reading in zip(ticket.meters, ticket.marks, found, strict=True):
+                meter.answered(now_us, mark, reading)
+
+    def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
+        """Learn that the server refused a call for its rate: it has ended and was not charged."""
+        if ticket.state != ADMITTED:
+            return
+        self.refused_calls += 1
+        self._end(ticket)
+        culprit = refused_meter(ticket.meters, refusal)
+        for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
+            meter.refused(now_us, mark, refusal, mine=None if culprit is None else meter is culprit)
+
+    def pause(self, until_us: int, reason: str) -> None:
+        """Let nobody go before an instant, for a reason that can be told."""
+        if until_us > self.paused_until_us:
+            self.paused_until_us, self.paused_for = until_us, reason
+
+    def replace_meters(self, meters: tuple[Meter, ...]) -> None:
+        """Go on with other meters. Calls under way stay with those that they were charged to."""
+        self.meters = meters
+        self.units = tuple(meter.unit for meter in meters)
+        self._wanted = [0] * len(meters)
+        for ticket in self._everybody():
+            self._fit(ticket)
+            self._want(ticket, 1)
 
     # runtimes that stand still
 
@@ -281,7 +328,7 @@ class Pool:
             meters={meter.name: meter.snapshot(now_us) for meter in self.meters},
             waiting=self.waiting,
             admitted=self.admitted,
-            refused=self.refused,
+            refused=self.refused_calls,
             under_way=self.under_way,
             waits=Waits(
                 p50_s=waits[last // 2] / 1e6 if waits else 0.0,
@@ -313,8 +360,13 @@ class Pool:
             queue.popleft()
         return None
 
+    def _pause_hold(self, now_us: int) -> Hold:
+        if self.paused_until_us > now_us:
+            return Hold(self.paused_for, self.paused_until_us)
+        return Hold(None, now_us)
+
     def _hold(self, now_us: int, ticket: Ticket) -> Hold:
-        hold = Hold(None, max(now_us, self.paused_until_us))
+        hold = self._pause_hold(now_us)
         alone = not self.under_way
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
             at_us = meter.ready_at(now_us, amount, ticket.model, alone)
@@ -327,6 +379,7 @@ class Pool:
         ticket.marks = tuple(
             [meter.take(now_us, amount, model) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
         )
+        ticket.meters = self.meters
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
         self.admitted += 1
@@ -335,9 +388,32 @@ class Pool:
         if waited_us > self._longest_us:
             self._longest_us = waited_us
 
+    def _fit(self, ticket: Ticket) -> None:
+        """Meters were added since the ticket was made: of what they count, all that is known is that a request is
+        one.
+        """
+        known = ticket.amounts[: len(self.meters)]
+        ticket.amounts = known + tuple(int(unit == "requests") for unit in self.units[len(known) :])
+
+    def _end(self, ticket: Ticket) -> None:
+        ticket.state = ENDED
+        self.under_way -= 1
+
     def _leave(self, ticket: Ticket) -> None:
         self.waiting -= 1
         self._want(ticket, -1)
+        if self._crowded and self.waiting <= 1:
+            self._set_crowded(False)
+
+    def _set_crowded(self, crowded: bool) -> None:
+        self._crowded = crowded
+        for meter in self.meters:
+            meter.crowded = crowded
+
+    def _everybody(self) -> Iterator[Ticket]:
+        """All who wait, in no particular order."""
+        places = [self._queue, *self._aside.values(), [ticket for _, _, ticket in self._later]]
+        return (ticket for place in places for ticket in place if ticket.state == WAITING)
 
     def _want(self, ticket: Ticket, sign: int) -> None:
         for i, amount in enumerate(ticket.amounts):

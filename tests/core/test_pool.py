@@ -16,10 +16,12 @@ from throttle.pool import ADMITTED, EXPIRED, WAITING, Pool, Ticket
 MINUTE_US = 60_000_000
 
 
-def meter(name: str, limit: int, window_us: int = MINUTE_US, burst_us: int | None = None) -> BucketMeter:
+def meter(
+    name: str, limit: int, window_us: int = MINUTE_US, burst_us: int | None = None, origin: str = "user"
+) -> BucketMeter:
     unit = "requests" if name.startswith("r") else "tokens"
     return BucketMeter(
-        name, unit, limit, window_us, now_us=0, burst_us=burst_us or window_us, headroom=0.0, origin="user"
+        name, unit, limit, window_us, now_us=0, burst_us=burst_us or window_us, headroom=0.0, origin=origin
     )
 
 
@@ -122,7 +124,7 @@ def test_a_large_call_is_not_overtaken_by_small_ones() -> None:
 
 
 def test_what_is_larger_than_the_bucket_goes_when_it_is_full_and_is_earned_back_afterwards() -> None:
-    pool = make_pool(1000, 1000)
+    pool = Pool("pool", (meter("rpm", 1000), meter("tpm", 1000, origin="bundled")))
     ask(pool, 0, 1)
     ask(pool, 0, 1500)
     ask(pool, 0, 1)
