@@ -1,0 +1,29 @@
+"""Jobs: from a file of requests to a file of answers, resumable, each pool at its full rate."""
+
+from throttle.jobs.errors import JobFileError, JobStopped, OutputError
+from throttle.jobs.job import Job, Report
+from throttle.jobs.prices import Price, Prices, load_prices
+from throttle.jobs.progress import Progress
+from throttle.jobs.result import Failure, Result
+from throttle.jobs.runs import Results, aresults, arun, results, run
+from throttle.jobs.usage import Usage
+
+__all__ = [
+    "Failure",
+    "Job",
+    "JobFileError",
+    "JobStopped",
+    "OutputError",
+    "Price",
+    "Prices",
+    "Progress",
+    "Report",
+    "Result",
+    "Results",
+    "Usage",
+    "aresults",
+    "arun",
+    "load_prices",
+    "results",
+    "run",
+]
