@@ -1,0 +1,34 @@
+"""Where words go: to a terminal in colour, to a file or a pipe plainly, to a machine as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+__all__ = ["print_json", "stderr", "stdout"]
+
+PLAIN_WIDTH = 80
+"""How wide tables are where no terminal says."""
+
+
+def stdout() -> Console:
+    """Make the console for what was asked for. It honours NO_COLOR."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """Make the console for what is said besides: progress, and why something stopped."""
+    return _console(sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on standard output, and nothing else."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _console(file: Any) -> Console:
+    terminal = file.isatty()
+    return Console(file=file, width=None if terminal else PLAIN_WIDTH, highlight=False, emoji=False, soft_wrap=False)
