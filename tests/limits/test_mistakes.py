@@ -390,7 +390,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
         ("families:\n  a: {models: [m]}\ntiers:\n  t: {a: {rpm: 5}}\naccounts: {default: {key: sk-0123456789}}\n"),
         [
             (
-                "5:22: an API key doesn't belong in a file: write `key: ${NAME_OF_A_VARIABLE}`, or its hash "
+                "5:27: key: an API key doesn't belong in a file: write `key: ${NAME_OF_A_VARIABLE}`, or its hash "
                 "as `key_hash` (`throttle limits key` prints it)"
             )
         ],

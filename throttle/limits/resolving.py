@@ -198,6 +198,7 @@ class _Plan:
     family: Family
     row: Row | None
     server: str
+    deployed: bool = False
 
 
 class _Maker:
@@ -318,6 +319,8 @@ class _Maker:
 
     def _origin(self, plan: _Plan, meter: str) -> str:
         table, tier = self._table, self._tier
+        if plan.deployed:
+            return table.origin
         by_name = plan.name in (table.tiers if not plan.server else table.servers[plan.server].tiers).get(tier, {})
         return table.origin_of(plan.server, tier, plan.name if by_name else "*", meter)
 
@@ -328,7 +331,7 @@ class _Maker:
         if plan is None:
             plan = _Plan(name, Family(models=(deployment.model,)), None, "")
         if deployment.limits is not None:
-            plan = replace(plan, row=deployment.limits)
+            plan = replace(plan, row=deployment.limits, deployed=True)
         pools = tuple(
             replace(
                 pool,

@@ -432,7 +432,7 @@ class Project(_Part):
 
     limits: dict[Name, Row] = Field(default_factory=dict, description="By family; `*` for every other.")
     headroom: Headroom | None = Field(default=None, description="The fraction of every limit that is left to others.")
-    note: str | None = None
+    note: str | None = Field(default=None, description="What else is known of it; for people.")
 
 
 class Account(_Part):
@@ -441,6 +441,7 @@ class Account(_Part):
     tier: Name | None = Field(default=None, description="Its tier; left out: THROTTLE_TIER, else tier-1.")
     since: Moment | None = Field(default=None, description="When the tier began; it decides when the next one follows.")
     key_hash: KeyHash | None = Field(default=None, description="It is this account if the API key's SHA-256 begins so.")
+    key: NoKey = Field(default=None, description="Its API key, as a reference to a variable; only its hash is kept.")
     organization: Name | None = Field(
         default=None, description="It is this account if the client has this organization."
     )
@@ -450,7 +451,7 @@ class Account(_Part):
     projects: dict[Name, Project] = Field(
         default_factory=dict, description="By project id: limits of the project's own."
     )
-    note: str | None = None
+    note: str | None = Field(default=None, description="What else is known of it; for people.")
 
     @model_validator(mode="before")
     @classmethod
