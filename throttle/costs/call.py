@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any, Final
 
 from throttle.costs import charges, endpoints
 from throttle.costs.chat import chat_input
 from throttle.costs.cost import Cost
-from throttle.costs.counter import TokenCounter, bounding_counter, counter_for, counter_is_ready, utf8_length
+from throttle.costs.counter import TokenCounter, bounding_counter, counter_for, counter_is_ready
 from throttle.costs.generations import Generation, generation_of
 from throttle.costs.output import choices_of, expected_output, explicit_maximum
-from throttle.costs.parts import image_tokens_in, images_in, texts_of
+from throttle.costs.parts import content_bytes, image_tokens_in, images_in, texts_of
 from throttle.costs.prompts import prompt_bytes, prompt_count, prompt_tokens
 from throttle.costs.reading import as_items, as_mapping, as_text, positive
 from throttle.costs.responses import responses_input
@@ -59,6 +58,8 @@ class CallCost:
         expected_output: what was given for it.
     """
 
+    __slots__ = ("_body", "_counted_as", "_input_tokens", "_text_bytes", "endpoint", "expected_output", "model")
+
     def __init__(
         self,
         body: Mapping[str, Any],
@@ -76,24 +77,28 @@ class CallCost:
                 number.
             model: the model to count for, where the body's own name doesn't tell: that of a deployment, an alias.
         """
-        self._body = as_mapping(body)
+        self._body = body if isinstance(body, dict) else as_mapping(body)
         self.endpoint = endpoints.normalise(endpoint)
         self.expected_output = expected_output
         asked = self._body.get("model")
         self.model: str | None = asked if isinstance(asked, str) and asked else endpoints.deployment_of(endpoint)
         self._counted_as = model or self.model or ""
+        self._input_tokens: int | None = None
+        self._text_bytes: int | None = None
 
     @property
     def cost(self) -> Cost:
         """What the API will report as usage."""
         return Cost(1, self.input_tokens, self.output_tokens, self.images)
 
-    @cached_property
+    @property
     def input_tokens(self) -> int:
         """The tokens of everything that goes in."""
-        return self._input(counter_for(self._vocabulary))
+        if self._input_tokens is None:
+            self._input_tokens = self._input(counter_for(self._vocabulary))
+        return self._input_tokens
 
-    @cached_property
+    @property
     def input_bound(self) -> int:
         """A number that `input_tokens` is never above, told from bytes without counting any text.
 
@@ -119,12 +124,15 @@ class CallCost:
         """The images to be generated."""
         return positive(self._body.get("n")) or 1 if self.endpoint.startswith("/images/") else 0
 
-    @cached_property
+    @property
     def text_bytes(self) -> int:
         """The UTF-8 bytes of the text that goes in, of messages, items or prompts; a token number counts four."""
-        if self.endpoint not in _CONVERSATIONS:
-            return sum(map(prompt_bytes, self._prompts))
-        return sum(utf8_length(text) for content in self._contents() for text in texts_of(content))
+        if self._text_bytes is None:
+            if self.endpoint in _CONVERSATIONS:
+                self._text_bytes = sum(map(content_bytes, self._contents()))
+            else:
+                self._text_bytes = sum(map(prompt_bytes, self._prompts))
+        return self._text_bytes
 
     @property
     def heavy(self) -> bool:
@@ -133,7 +141,7 @@ class CallCost:
         Told from lengths and from what is remembered, in microseconds. True also until the vocabulary was read, which
         takes a third of a second the first time.
         """
-        if "input_tokens" in self.__dict__:
+        if self._input_tokens is not None:
             return False
         return not counter_is_ready(self._vocabulary) or self._is_long()
 
@@ -148,7 +156,7 @@ class CallCost:
             return 0
         if charge == "characters":
             contents = list(self._contents())
-            images = sum(map(images_in, contents))
+            images = sum(images_in(content) for content in contents if not isinstance(content, str))
             return charges.by_characters(self.endpoint, self.text_bytes, messages=len(contents), images=images)
         if charge == "input":
             return self._booked_by_input()
@@ -163,7 +171,7 @@ class CallCost:
 
     def _booked_by_input(self) -> int:
         contents = list(self._contents())
-        kinds = {as_mapping(tool).get("type") for tool in as_items(self._body.get("tools"))}
+        kinds = {as_text(as_mapping(tool).get("type")) for tool in as_items(self._body.get("tools"))}
         return charges.by_input(
             self.endpoint,
             self.input_tokens,
@@ -172,7 +180,7 @@ class CallCost:
             functions=kinds == {"function"},
         )
 
-    @cached_property
+    @property
     def _generation(self) -> Generation:
         return generation_of(self._counted_as)
 
@@ -210,7 +218,7 @@ class CallCost:
         else:
             return
         for item in items:
-            yield as_mapping(item).get("content")
+            yield (item if isinstance(item, dict) else as_mapping(item)).get("content")
 
     def _is_long(self) -> bool:
         counter = counter_for(self._vocabulary)

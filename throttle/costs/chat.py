@@ -73,8 +73,8 @@ def message_tokens(message: Mapping[str, Any], generation: Generation, counter: 
     """Return the tokens of one message without calls: its frame, its role, its content, its name."""
     content = message.get("content")
     tokens = counter.count(content) if isinstance(content, str) else content_tokens(content, generation, counter)
-    role = message.get("role")
-    tokens += generation.per_message + (1 if role in _ROLES else counter.count(as_text(role)))
+    role = as_text(message.get("role"))
+    tokens += generation.per_message + (1 if role in _ROLES else counter.count(role))
     if role == "assistant":
         tokens += generation.per_past_answer + counter.count(as_text(message.get("refusal")))
     if "name" in message:
@@ -96,25 +96,39 @@ class _Conversation:
         self._generation = generation
         self._counter = counter
         self._each_answer = each_answer
+        plain = generation.per_message + 1
+        self._frames = {"system": plain, "developer": plain, "user": plain}
+        self._frames["assistant"] = plain + generation.per_past_answer + each_answer
         self._names: dict[str, str] = {}
         self._results: list[str] | None = None
 
     def tokens(self, messages: Sequence[Any]) -> int:
+        """Return the tokens of all messages."""
+        frames = self._frames
+        contents: list[str] = []
         tokens = 0
         for message in messages:
             if not isinstance(message, dict):
                 message = as_mapping(message)
             role = message.get("role")
-            if role == "tool" or role == "function":
-                tokens += self._result_tokens(message)
-                continue
-            if self._results is not None:
-                tokens += self._results_tokens()
-            if role == "assistant":
-                tokens += self._answer_tokens(message)
+            content = message.get("content")
+            frame = frames.get(role) if isinstance(role, str) else None
+            if frame is not None and isinstance(content, str) and len(message) == 2:  # what nearly all messages are
+                tokens += frame
+                contents.append(content)
+                if self._results is not None:
+                    tokens += self._results_tokens()
             else:
-                tokens += message_tokens(message, self._generation, self._counter)
-        return tokens + self._results_tokens()
+                tokens += self._message_tokens(role, message)
+        return tokens + self._counter.total(contents) + self._results_tokens()
+
+    def _message_tokens(self, role: Any, message: Mapping[str, Any]) -> int:
+        if role == "tool" or role == "function":
+            return self._result_tokens(message)
+        tokens = self._results_tokens()
+        if role == "assistant":
+            return tokens + self._answer_tokens(message)
+        return tokens + message_tokens(message, self._generation, self._counter)
 
     def _answer_tokens(self, message: Mapping[str, Any]) -> int:
         calls = [as_mapping(call) for call in as_items(message.get("tool_calls"))]

@@ -20,6 +20,8 @@ above 19 of 20 answers of models that do not reason, and 1,024 above 9 of 10 of 
 _EXPECTED_OF_REASONING: Final = 1024
 """The same for models that reason: hidden tokens count as output."""
 
+_CHOICES: Final = frozenset((endpoints.CHAT, endpoints.COMPLETIONS, endpoints.EDITS))
+
 _MAXIMA: Final = {
     endpoints.CHAT: ("max_completion_tokens", "max_tokens"),
     endpoints.RESPONSES: ("max_output_tokens",),
@@ -44,7 +46,7 @@ def expected_output(endpoint: str, *, reasons: bool) -> int:
 
 def choices_of(body: Mapping[str, Any], endpoint: str) -> int:
     """Return how many answers are made for one prompt: `n`, or `best_of` where it is more (legacy completions)."""
+    if endpoint not in _CHOICES:
+        return 1
     n = positive(body.get("n")) or 1
-    if endpoint == endpoints.COMPLETIONS:
-        return max(n, positive(body.get("best_of")) or 1)
-    return n if endpoint in (endpoints.CHAT, endpoints.EDITS) else 1
+    return max(n, positive(body.get("best_of")) or 1) if endpoint == endpoints.COMPLETIONS else n

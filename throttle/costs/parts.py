@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from throttle.costs.counter import TokenCounter
+from throttle.costs.counter import TokenCounter, utf8_length
 from throttle.costs.generations import Generation
 from throttle.costs.images import image_tokens
 from throttle.costs.media import audio_tokens, file_tokens
 from throttle.costs.reading import as_items, as_mapping, as_text, compact
 
-__all__ = ["arguments_tokens", "content_tokens", "image_tokens_in", "images_in", "text_of", "texts_of"]
+__all__ = ["arguments_tokens", "content_bytes", "content_tokens", "image_tokens_in", "images_in", "text_of", "texts_of"]
 
 
 _IMAGES: Final = ("image_url", "input_image", "computer_screenshot")
@@ -64,6 +64,11 @@ def _image_tokens(part: Mapping[str, Any], generation: Generation) -> int:
         return frame + image_tokens(image, part.get("detail"), generation.image)
     image = as_mapping(image)
     return frame + image_tokens(image.get("url"), image.get("detail"), generation.image)
+
+
+def content_bytes(content: Any) -> int:
+    """Return the UTF-8 bytes of a content's texts."""
+    return utf8_length(content) if isinstance(content, str) else sum(map(utf8_length, texts_of(content)))
 
 
 def text_of(content: Any) -> str:

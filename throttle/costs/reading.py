@@ -17,11 +17,18 @@ _DEPTH: Final = 100
 _NODES: Final = 1_000_000
 """Values that `plain` copies; what comes after counts as nothing. It ends what holds itself."""
 
+_SCALARS: Final = (str, int, float, bytes)
+_SEQUENCES: Final = (list, tuple)
+
 _COMPACT: Final = (",", ":")
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return a mapping for a dict or a pydantic model, and an empty one for anything else."""
+    if isinstance(value, dict):
+        return value
+    if value is None or isinstance(value, _SCALARS):
+        return {}
     if isinstance(value, Mapping):
         return value
     dump = getattr(type(value), "model_dump", None)
@@ -36,7 +43,7 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 
 def as_items(value: Any) -> Sequence[Any]:
     """Return the items of a list or tuple; nothing for anything else: iterators are never consumed."""
-    return value if isinstance(value, list | tuple) else ()
+    return value if isinstance(value, _SEQUENCES) else ()
 
 
 def as_text(value: Any) -> str:
