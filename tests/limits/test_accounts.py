@@ -122,3 +122,12 @@ def test_the_default_account_is_openai_s_where_the_address_is_another_server_s()
     table = load_limits({"extends": "bundled", "accounts": {"default": {"tier": "tier-5"}}})
     resolved = resolve(table, base_url="https://api.groq.com/openai/v1", environ={})
     assert (resolved.account, resolved.tier) == ("", "free")
+
+
+def test_an_account_of_another_server_counts_only_where_it_is_named_or_the_default() -> None:
+    named = load_limits({"extends": "bundled", "accounts": {"local": {"server": "vllm"}}})
+    assert resolve(named, environ={}).server == ""
+    assert resolve(named, account="local", base_url="https://api.openai.com/v1", environ={}).server == "vllm"
+    default = load_limits({"extends": "bundled", "accounts": {"default": {"server": "vllm"}}})
+    assert resolve(default, base_url="http://localhost:8000/v1", environ={}).server == "vllm"
+    assert resolve(default, base_url="https://api.groq.com/openai/v1", environ={}).server == "groq"

@@ -52,7 +52,9 @@ def resolve(
     environ = os.environ if environ is None else environ
     now = datetime.now(UTC) if now is None else now
     name, chosen = _account(table, account)
-    server_name = (chosen.server if chosen and chosen.server else None) or find_server(table, base_url)
+    server_name = find_server(table, base_url)
+    if chosen is not None and chosen.server is not None and (account is not None or not server_name):
+        server_name = chosen.server
     if account is None and chosen is not None and (chosen.server or "") != server_name:
         name, chosen = "", None
     server = table.servers.get(server_name)
@@ -134,7 +136,7 @@ def _account(table: LimitsTable, name: str | None) -> tuple[str, Account | None]
         return DEFAULT_ACCOUNT, table.accounts[DEFAULT_ACCOUNT]
     if len(table.accounts) == 1:
         only, account = next(iter(table.accounts.items()))
-        if account.key_hash is None and account.organization is None:
+        if account.key_hash is None and account.organization is None and account.server is None:
             return only, account
     return "", None
 
