@@ -91,7 +91,8 @@ def test_a_tool_that_must_be_called_is_called(client: OpenAI) -> None:
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
     whole = client.chat.completions.create(model="gpt-4o", messages=HELLO, tools=tools, tool_choice="required")
-    call = (whole.choices[0].message.tool_calls or [])[0]
+    (call,) = whole.choices[0].message.tool_calls or []
+    assert call.type == "function"
     assert json.loads(call.function.arguments) == {"city": "word"}
     assert whole.choices[0].finish_reason == "tool_calls"
     with client.chat.completions.stream(

@@ -16,7 +16,8 @@ from throttle.simulator.hosting import in_thread, running, serve
 from throttle.simulator.judge import Admission, Judge, MeterSummary, Refusal, one_pool
 from throttle.simulator.limits import read_limits
 from throttle.simulator.record import Call, Summary
-from throttle.simulator.service import Reply, Service
+from throttle.simulator.reply import Reply
+from throttle.simulator.service import Service
 from throttle.simulator.settings import Settings
 from throttle.simulator.words import embedding_of
 

@@ -29,11 +29,12 @@ METERED = ("chat/completions", "responses", "completions", "embeddings", "modera
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What one call is booked at arrival, and the input tokens that its usage will show."""
+    """What one call is booked at arrival, the input tokens that its usage will show, the output that it allows."""
 
     tokens: int
     input_tokens: int
     images: int
+    output_tokens: int
     settles: bool
     """Whether the charge is corrected to the real usage when the call is over."""
 
@@ -50,20 +51,22 @@ def book(
     """Book one call under one of `CHARGES`. Endpoints that aren't charged by tokens are booked none."""
     images = _images(endpoint, body)
     if endpoint not in METERED:
-        return Booking(0, 0, images, False)
+        return Booking(0, 0, images, 0, False)
     count = input_tokens(endpoint, body, model)
     if endpoint in ("embeddings", "moderations"):
-        return Booking(text_bytes(endpoint, body) // 4 if charge == "characters" else count, count, images, False)
+        booked = text_bytes(endpoint, body) // 4 if charge == "characters" else count
+        return Booking(booked, count, images, 0, False)
+    output = choices(endpoint, body) * (allowed_output(endpoint, body) or DEFAULT_MAXIMUM)
     if charge == "characters":
         tokens = _characters(endpoint, body)
     elif charge == "input":
         tokens = count + (0 if endpoint != "responses" else 217 if body.get("tools") else 19)
     elif charge == "maximum":
         base = _characters(endpoint, body) if maximum_of == "characters" else count
-        tokens = base + choices(endpoint, body) * (allowed_output(endpoint, body) or DEFAULT_MAXIMUM)
+        tokens = base + output
     else:
         tokens = count + allowance
-    return Booking(tokens, count, images, charge == "usage")
+    return Booking(tokens, count, images, output, charge == "usage")
 
 
 def allowed_output(endpoint: str, body: Mapping[str, Any]) -> int | None:

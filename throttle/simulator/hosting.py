@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from throttle.costs.vocabulary import encoding_for
 from throttle.simulator.errors import SimulatorError
 from throttle.simulator.handle import Simulator
-from throttle.simulator.record import Summary
+from throttle.simulator.record import Call, Summary
 from throttle.simulator.service import Service
 from throttle.simulator.settings import Settings
 
@@ -52,8 +53,12 @@ def serve(
         SettingsError: if a setting can't be used.
         SimulatorError: if the port is taken, or the extra `simulator` isn't installed.
     """
-    service = Service(Settings.of(**settings))
-    runner = _runner(service, host, port)
+    service = Service(Settings.of(**settings), wall_s=time.time())
+    with _recording(service.settings.record) as on_done:
+        return _serve(service, _runner(service, host, port, on_done), host, on_ready)
+
+
+def _serve(service: Service, runner: Runner, host: str, on_ready: Callable[[Simulator], None] | None) -> Summary:
     handle = Simulator(runner.port, runner.stop, host=host)
     runner.run(None if on_ready is None else lambda: on_ready(handle))
     return service.summary(runner.application.now())
@@ -67,7 +72,12 @@ def in_thread(*, port: int = 0, **settings: Any) -> Iterator[Simulator]:
         SettingsError: if a setting can't be used.
         SimulatorError: if the port is taken, or the extra `simulator` isn't installed.
     """
-    runner = _runner(Service(Settings.of(**settings)), LOOPBACK, port)
+    service = Service(Settings.of(**settings), wall_s=time.time())
+    with _recording(service.settings.record) as on_done:
+        yield from _in_thread(_runner(service, LOOPBACK, port, on_done))
+
+
+def _in_thread(runner: Runner) -> Iterator[Simulator]:
     ready = threading.Event()
     thread = threading.Thread(target=runner.run, args=(ready.set,), name="throttle-simulator", daemon=True)
 
@@ -96,6 +106,8 @@ def running(*, port: int = 0, **settings: Any) -> Iterator[Simulator]:
         SimulatorError: if the port is taken, the extra `simulator` isn't installed, or the process doesn't start.
     """
     checked = Settings.of(**settings)
+    if checked.record is not None:
+        checked = checked.changed(record=os.path.abspath(checked.record))
     _require_extra()
     process = _start(checked, port)
     try:
@@ -111,13 +123,17 @@ def child() -> None:
     """Be the process that `running` starts: settings come on standard input, the port goes out on standard output."""
     told = json.loads(sys.stdin.buffer.readline())
     try:
-        runner = _runner(Service(Settings.of(**told["settings"])), LOOPBACK, told["port"])
+        with _recording(told["settings"]["record"]) as on_done:
+            service = Service(Settings.of(**told["settings"]), wall_s=time.time())
+            _run_child(_runner(service, LOOPBACK, told["port"], on_done), told["parent"])
     except SimulatorError as error:
         print(json.dumps({"error": str(error)}), flush=True)
-        return
+
+
+def _run_child(runner: Runner, parent: int) -> None:
     encoding_for("gpt-4o")  # reading the vocabulary takes a third of a second: not while calls are on their way
     threading.Thread(target=encoding_for, args=("gpt-4",), daemon=True).start()
-    threading.Thread(target=_watch, args=(runner, told["parent"]), daemon=True).start()
+    threading.Thread(target=_watch, args=(runner, parent), daemon=True).start()
     threading.Thread(target=_wait_for_end_of_input, args=(runner,), daemon=True).start()
     runner.run(lambda: print(json.dumps({"port": runner.port}), flush=True))
 
@@ -193,11 +209,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _runner(service: Service, host: str, port: int) -> Runner:
+@contextlib.contextmanager
+def _recording(path: str | None) -> Iterator[Callable[[Call], None] | None]:
+    """Open the file for every call, a line of JSON each; give what writes one."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise SimulatorError(f"record: can't write to {path} ({error.strerror}): give another file") from error
+    with file:
+        yield lambda call: print(json.dumps(call.plain()), file=file)
+
+
+def _runner(service: Service, host: str, port: int, on_done: Callable[[Call], None] | None) -> Runner:
     _require_extra()
     from throttle.simulator.runner import Runner
 
-    return Runner(service, _listen(host, port))
+    return Runner(service, _listen(host, port), on_done)
 
 
 def _require_extra() -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from throttle.simulator.durations import raised_to_ms
-from throttle.simulator.limits import AccountLimits, MeterLimit, read_limits
-from throttle.simulator.meters import Bucket, FixedWindow, Meter, SlidingWindow
+from throttle.simulator.limits import IN_FLIGHT, AccountLimits, MeterLimit, read_limits
+from throttle.simulator.meters import Bucket, FixedWindow, Meter, Openings, SlidingWindow
 
 __all__ = ["POLICIES", "Admission", "Judge", "MeterSummary", "Refusal", "Standing", "one_pool"]
 
@@ -133,6 +133,8 @@ class _Tracked:
 
     def charge(self, at: Fraction, amount: Fraction, *, others: bool) -> None:
         self.meter.take(at, amount)
+        if self.spec.unit == IN_FLIGHT:  # comes back, so it is no part of any sum
+            return
         if others:
             self.others += amount
         else:
@@ -175,6 +177,7 @@ class Judge:
             seconds' refill a bucket holds. The quota of a window is the limit's share of it.
         phase_s: when the first fixed window ends; by default after one window.
         refused_cost: what a refused call is charged all the same, by unit, as far as it is there.
+        lockout_s: for so long after a refusal everything is refused; whoever keeps trying stays out.
     """
 
     def __init__(
@@ -186,6 +189,7 @@ class Judge:
         window_s: float | Fraction | None = None,
         phase_s: float | Fraction | None = None,
         refused_cost: Mapping[str, int] | None = None,
+        lockout_s: float | Fraction = 0,
     ) -> None:
         self.limits = limits
         self._policy = policy
@@ -193,6 +197,8 @@ class Judge:
         self._window_s = None if window_s is None else Fraction(window_s)
         self._phase_s = None if phase_s is None else Fraction(phase_s)
         self._refused_cost = {unit: Fraction(amount) for unit, amount in (refused_cost or {}).items()}
+        self._lockout_s = Fraction(lockout_s)
+        self._locked_until: dict[str, Fraction] = {}
         self._meters: dict[str, list[_Tracked]] = {
             name: [_Tracked(spec, self._build(spec, self._start)) for spec in pool.meters]
             for name, pool in limits.pools.items()
@@ -213,6 +219,7 @@ class Judge:
         """
         now = Fraction(at)
         amounts = {unit: Fraction(amount) for unit, amount in charge.items()}
+        amounts.setdefault(IN_FLIGHT, SECOND)
         drawn = [(pool, tracked) for pool in pools for tracked in self._meters[pool]]
         levels: dict[str, Fraction] = {}
         worst: tuple[Fraction | None, str, _Tracked] | None = None
@@ -223,7 +230,11 @@ class Judge:
             wait_s = tracked.meter.ready_in(now, amounts.get(tracked.spec.unit, NOTHING))
             if wait_s != 0 and (worst is None or _longer(wait_s, worst[0])):
                 worst = (wait_s, pool, tracked)
+        locked_s = self._locked_until.get(pools[0], now) - now
+        if locked_s > 0 and (worst is None or _longer(locked_s, worst[0])):
+            worst = (locked_s, *drawn[0])
         if worst is not None:
+            self._locked_until[pools[0]] = now + self._lockout_s
             refusal = self._refuse(now, amounts, tuple(pools), levels, *worst)
             self._charge_refused(now, drawn, others)
             return refusal
@@ -239,6 +250,13 @@ class Judge:
                 unit = tracked.spec.unit
                 if unit in charge:
                     tracked.settle(now, Fraction(charge[unit]) - admission.charge.get(unit, NOTHING))
+
+    def release(self, at: Fraction | float, admission: Admission) -> None:
+        """Note that an admitted call is over, for meters of calls under way."""
+        for pool in admission.pools:
+            for tracked in self._meters.get(pool, ()):
+                if tracked.spec.unit == IN_FLIGHT:
+                    tracked.meter.take(Fraction(at), -SECOND)
 
     def standings(self, at: Fraction | float, pools: Sequence[str]) -> list[Standing]:
         """Tell how each meter of `pools` stands at `at`."""
@@ -287,6 +305,8 @@ class Judge:
         return [tracked for group in self._meters.values() for tracked in group]
 
     def _build(self, spec: MeterLimit, start: Fraction) -> Meter:
+        if spec.unit == IN_FLIGHT:
+            return Openings(spec.limit, spec.period_s)
         if self._policy in ("fixed", "sliding"):
             window_s = self._window_s or spec.period_s
             quota = spec.limit * window_s / spec.period_s
@@ -323,8 +343,9 @@ class Judge:
         limit, used = int(meter.limit), min(_raised(meter.limit), _raised(missing))
         requested = _raised(amounts.get(spec.unit, NOTHING))
         told_s = None if wait_s is None else Fraction(raised_to_ms(wait_s), 1000)
-        if isinstance(meter, Bucket) and meter.capacity == meter.limit and wait_s is not None:
-            told_s = (used + requested - limit) * meter.period_s / meter.limit
+        lacking = used + requested - limit
+        if wait_s is not None and lacking > 0 and isinstance(meter, Bucket) and meter.capacity == meter.limit:
+            told_s = lacking * meter.period_s / meter.limit
         return Refusal(
             at,
             pools,

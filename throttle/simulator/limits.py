@@ -12,8 +12,9 @@ from typing import Any
 
 from throttle.simulator.errors import SettingsError
 
-__all__ = ["KNOWN_METERS", "AccountLimits", "LongContext", "MeterLimit", "PoolLimits", "read_limits"]
+__all__ = ["IN_FLIGHT", "KNOWN_METERS", "AccountLimits", "LongContext", "MeterLimit", "PoolLimits", "read_limits"]
 
+IN_FLIGHT = "in_flight"
 MINUTE_S = Fraction(60)
 DAY_S = Fraction(86_400)
 
@@ -25,6 +26,7 @@ KNOWN_METERS: Mapping[str, tuple[str, Fraction]] = {
     "ipm": ("images", MINUTE_S),
     "itpm": ("input_tokens", MINUTE_S),
     "otpm": ("output_tokens", MINUTE_S),
+    "max_in_flight": (IN_FLIGHT, Fraction(1)),
 }
 """The meters known by name: unit and period in seconds."""
 

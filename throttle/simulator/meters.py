@@ -12,7 +12,7 @@ from collections import deque
 from fractions import Fraction
 from typing import Protocol
 
-__all__ = ["Bucket", "FixedWindow", "Meter", "SlidingWindow"]
+__all__ = ["Bucket", "FixedWindow", "Meter", "Openings", "SlidingWindow"]
 
 NOTHING = Fraction(0)
 
@@ -114,6 +114,42 @@ class Bucket:
         self._at = at
         self._gained += gain
         self._level = min(self.capacity, self._level + gain)
+
+
+class Openings:
+    """How many calls may be under way at once; each takes one, and gives it back when it ends."""
+
+    __slots__ = ("_open", "limit", "period_s")
+
+    def __init__(self, limit: Fraction, period_s: Fraction) -> None:
+        self.limit = limit
+        self.period_s = period_s
+        self._open = NOTHING
+
+    @property
+    def capacity(self) -> Fraction:
+        return self.limit
+
+    def level(self, at: Fraction) -> Fraction:
+        return self.limit - self._open
+
+    def ready_in(self, at: Fraction, amount: Fraction) -> Fraction | None:
+        """Nobody knows when a call will end; one period is said, so that somebody comes to look."""
+        if amount <= self.limit - self._open:
+            return NOTHING
+        return self.period_s if amount <= self.limit else None
+
+    def full_in(self, at: Fraction) -> Fraction:
+        return NOTHING
+
+    def take(self, at: Fraction, amount: Fraction) -> None:
+        self._open += amount
+
+    def gained(self, at: Fraction) -> Fraction:
+        return NOTHING
+
+    def change(self, at: Fraction, limit: Fraction) -> None:
+        self.limit = limit
 
 
 class FixedWindow:

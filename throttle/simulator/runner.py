@@ -7,11 +7,14 @@ import contextlib
 import logging
 import signal
 import socket
+import struct
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import uvicorn
 
+from throttle.simulator.record import Call
 from throttle.simulator.server import Application
 from throttle.simulator.service import Service
 
@@ -19,13 +22,17 @@ __all__ = ["Runner"]
 
 KEEP_ALIVE_S = 75
 TICK_S = 0.5
+AT_ONCE = struct.pack("ii", 1, 0)  # linger for no time: the kernel sends a reset
 
 
 class Runner:
     """Run one service on a socket that already listens; `run` blocks until `stop`, which any thread may call."""
 
-    def __init__(self, service: Service, listener: socket.socket) -> None:
-        self.application = Application(service)
+    def __init__(
+        self, service: Service, listener: socket.socket, on_done: Callable[[Call], None] | None = None
+    ) -> None:
+        self.application = Application(service, on_done)
+        self.application.drop = self._drop
         self.stopped = threading.Event()
         self.port: int = listener.getsockname()[1]
         self._listener = listener
@@ -55,6 +62,17 @@ class Runner:
     def stop(self) -> None:
         """Stop, at once; what is under way is cut off."""
         self._server.stop()
+
+    def _drop(self, scope: Mapping[str, Any], reset: bool) -> None:
+        """End the connection that a request came on."""
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == scope["client"]:
+                transport = connection.transport
+                if reset:
+                    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                    transport.abort()
+                else:
+                    transport.close()
 
 
 class _Server(uvicorn.Server):

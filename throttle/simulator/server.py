@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from fractions import Fraction
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,19 +19,27 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from throttle.simulator.errors import SettingsError
-from throttle.simulator.service import Reply, Service
+from throttle.simulator.record import Call
+from throttle.simulator.reply import Reply
+from throttle.simulator.service import Service
 
 __all__ = ["CONTROL", "Application"]
 
 CONTROL = "/_throttle"
 NANOSECONDS = 10**9
+SETTLE_S = 0.05
 
 
 class Application:
-    """Serve one `Service`. The instant of a request is that at which its last byte arrived, by the monotonic clock."""
+    """Serve one `Service`. The instant of a request is that at which its last byte arrived, by the monotonic clock.
 
-    def __init__(self, service: Service) -> None:
+    `on_done` is told every call when its answer has ended; `drop` ends the connection of a request, by a reset or not.
+    """
+
+    def __init__(self, service: Service, on_done: Callable[[Call], None] | None = None) -> None:
         self.service = service
+        self.drop: Callable[[Scope, bool], None] | None = None
+        self._on_done = on_done
         self._began_ns = monotonic_ns()
         self._control = Starlette(routes=self._routes())
 
@@ -49,23 +57,49 @@ class Application:
         if body is None:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        reply = self.service.receive(self.now(), scope["method"], scope["path"], headers, body)
-        await self._send(reply, send)
+        query = scope["query_string"].decode("latin-1")
+        reply = self.service.receive(self.now(), scope["method"], scope["path"], headers, body, query)
+        try:
+            await self._send(reply, scope, receive, send)
+        finally:
+            self.service.finish(self.now(), reply)
+            if self._on_done is not None:
+                self._on_done(reply.call)
 
-    async def _send(self, reply: Reply, send: Send) -> None:
-        await self._wait_until(reply, reply.first_s)
-        if reply.events is not None:
-            await self._send_events(reply, send)
+    async def _send(self, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+        if reply.ending == "hang":
+            while (await receive())["type"] != "http.disconnect":
+                pass
             return
-        later = self.service.finish(self.now(), reply)
-        limits = later if reply.sampled_late else reply.limit_headers
-        length = [("content-length", str(len(reply.body)))]
-        await send(_head(reply.status, [*reply.headers, *limits, *length]))
-        await send({"type": "http.response.body", "body": reply.body})
+        await self._wait_until(reply, reply.first_s)
+        if reply.ending != "whole":
+            await self._send_part(reply, scope, send)
+        elif reply.events is not None:
+            await self._send_events(reply, send)
+        else:
+            later = self.service.finish(self.now(), reply)
+            limits = later if reply.sampled_late else reply.limit_headers
+            length = [("content-length", str(len(reply.body)))]
+            await send(_head(reply.status, [*reply.headers, *limits, *length]))
+            await send({"type": "http.response.body", "body": reply.body})
+
+    async def _send_part(self, reply: Reply, scope: Scope, send: Send) -> None:
+        """Send what is kept of a reply, and end the connection."""
+        whole = b"".join(reply.events) if reply.events is not None else reply.body
+        kept = whole[: int(len(whole) * reply.kept)]
+        if reply.kept:
+            length = [] if reply.events is not None else [("content-length", str(len(whole)))]
+            await send(_head(reply.status, [*reply.headers, *reply.limit_headers, *length]))
+            await send({"type": "http.response.body", "body": kept, "more_body": True})
+            await asyncio.sleep(SETTLE_S)  # or a reset would overtake what was sent
+        if self.drop is not None:
+            self.drop(scope, reply.ending == "reset")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     async def _send_events(self, reply: Reply, send: Send) -> None:
         """Send a stream: its events evenly over the time it takes, or all at once where it takes none."""
-        events = reply.events or ()
+        events = reply.events or (b"",)
         await send(_head(reply.status, [*reply.headers, *reply.limit_headers]))
         span_s = reply.whole_s - reply.first_s
         if span_s <= 0:
@@ -123,7 +157,7 @@ class Application:
 
     async def _reset(self, request: Request) -> Any:
         self.service.reset(**await _values(request))
-        self._began_ns = monotonic_ns()
+        self._began_ns, self.service.wall_s = monotonic_ns(), time()
         return self.service.settings.plain()
 
 

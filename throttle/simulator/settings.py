@@ -10,8 +10,12 @@ from typing import Any
 from throttle.simulator.charges import CHARGES
 from throttle.simulator.delays import Delay, read_delay
 from throttle.simulator.errors import SettingsError
+from throttle.simulator.faults import Fault, read_faults
+from throttle.simulator.headers import HEADER_FORMS
 from throttle.simulator.judge import POLICIES
 from throttle.simulator.limits import AccountLimits, read_limits
+from throttle.simulator.others import Others, read_others
+from throttle.simulator.refusals import REFUSAL_FORMS
 
 __all__ = ["Settings"]
 
@@ -36,6 +40,7 @@ class Settings:
         allowance: what `usage` holds for the output until the answer is done.
         maximum_of: what `maximum` counts as input, `"input"` (real tokens) or `"characters"`.
         refused_cost: what a refused call is charged all the same, such as `{"requests": 1}`.
+        lockout_s: for so long after a refusal everything is refused.
         latency_s: how long an answer takes: seconds, a range, or a distribution (see `read_delay`).
         first_chunk_share: the part of it until a stream begins.
         output_tokens: the length of each choice: a number or a range; the body's own maximum cuts it.
@@ -43,6 +48,12 @@ class Settings:
         retry_after: whether refusals carry `retry-after` and `retry-after-ms`; OpenAI's never did where recorded.
         sampled: when the level in the headers is looked up: at `"admission"`, `"completion"`, or one or the other
             (`"mixed"`).
+        headers: the form of the rate-limit headers, `"openai"`, `"azure"`, `"none"` or another of `HEADER_FORMS`.
+        errors: the form of refusals, `"openai"`, `"azure"` or another of `REFUSAL_FORMS`.
+        faults: what goes wrong, and when (see `read_faults`).
+        others: who else is on the account (see `read_others`).
+        changes: settings that change while it runs, such as `{"at_s": 30, "limits": {…}}`.
+        compress: whether answers are compressed for clients that take gzip.
         organization: the name in headers and texts.
         keys: the API keys taken; by default any, but there must be one.
         seed: of everything that is drawn.
@@ -60,12 +71,19 @@ class Settings:
     allowance: int = 217
     maximum_of: str = "input"
     refused_cost: Mapping[str, int] = field(default_factory=dict)
+    lockout_s: float = 0.0
     latency_s: Any = 0.0
     first_chunk_share: float = 0.3
     output_tokens: int | Sequence[int] = 16
     echo: bool = False
     retry_after: bool = False
     sampled: str = "admission"
+    headers: str = "openai"
+    errors: str = "openai"
+    faults: Sequence[Any] = ()
+    others: Any = ()
+    changes: Sequence[Mapping[str, Any]] = ()
+    compress: bool = False
     organization: str = "org-simulator"
     keys: Sequence[str] = ()
     seed: int = 0
@@ -102,6 +120,9 @@ class Settings:
         _one_of("charge", self.charge, CHARGES)
         _one_of("maximum_of", self.maximum_of, ("input", "characters"))
         _one_of("sampled", self.sampled, SAMPLED)
+        _one_of("headers", self.headers, tuple(HEADER_FORMS))
+        _one_of("errors", self.errors, tuple(REFUSAL_FORMS))
+        _within("lockout_s", self.lockout_s, 0, 86_400)
         _within("start", self.level_at_start, 0, 1)
         _within("first_chunk_share", self.first_chunk_share, 0, 1)
         for name, value in (("window_s", self.window_s), ("phase_s", self.phase_s)):
@@ -110,7 +131,19 @@ class Settings:
         low, high = self.output_range
         _within("output_tokens", low, 0, high)
         _within("allowance", self.allowance, 0, 1_000_000)
-        _ = self.latency, self.account
+        pools = self.account.pools
+        for each in self.crowd:
+            if each.pool is not None:
+                _one_of("others: pool", each.pool, tuple(pools))
+        self._check_changes()
+        _ = self.latency, self.script
+
+    def _check_changes(self) -> None:
+        plain = replace(self, changes=())
+        for change in self.changes:
+            values = dict(change)
+            _within("changes: at_s", values.pop("at_s", None), 0, 2_592_000)
+            plain = plain.changed(**values)
 
     @property
     def level_at_start(self) -> float:
@@ -132,6 +165,16 @@ class Settings:
     def account(self) -> AccountLimits:
         """The account's limits."""
         return read_limits(self.limits, self.projects)
+
+    @property
+    def script(self) -> tuple[Fault, ...]:
+        """What goes wrong, and when."""
+        return read_faults(self.faults)
+
+    @property
+    def crowd(self) -> tuple[Others, ...]:
+        """Who else is on the account."""
+        return read_others(self.others)
 
     @property
     def output_range(self) -> tuple[int, int]:
