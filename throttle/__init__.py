@@ -6,8 +6,8 @@ from openai import OpenAI
 client = throttle.wrap(OpenAI())
 """
 
-from throttle.call import options
 from throttle.client import limiter_of, wrap
+from throttle.context import options
 from throttle.costs import Cost, estimate
 from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
 from throttle.limiter import Limiter, Permit

@@ -96,4 +96,6 @@ class Bucket:
 
     def __repr__(self) -> str:
         level, capacity = self.level / self.window_us, self.capacity / self.window_us
-        return f"<Bucket {level:.6g} of {capacity:.6g} at {self.at_us} µs, +{self.limit} each {self.window_us / 1e6:g} s>"
+        return (
+            f"<Bucket {level:.6g} of {capacity:.6g} at {self.at_us} µs, +{self.limit} each {self.window_us / 1e6:g} s>"
+        )

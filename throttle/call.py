@@ -13,21 +13,26 @@ share.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
+from openai import AsyncStream, Stream
+
+from throttle.context import current_options
 from throttle.costs import CallCost
 from throttle.costs.endpoints import ENDPOINTS, deployment_of, normalise
 from throttle.feedback.refusals import Refusal, read_refusal
 from throttle.limiter import Limiter, Permit
-from throttle.retry import Retry
+from throttle.outcome import Tally, outcome_of, watch, watch_async
+from throttle.retry import RETRIED, Retry
 
-__all__ = ["CURRENT", "Binding", "Call", "CallOptions", "adrive", "current_options", "drive", "options"]
+__all__ = ["CURRENT", "Binding", "Call", "adrive", "drive", "error_being_handled"]
 
 FREE: Final = frozenset(
     {
@@ -53,63 +58,11 @@ UNSENT_ERRORS: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout
 """The errors of httpx, httpx2 and their transports that tell that the server saw nothing of the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What holds for the calls made in a context.
-
-    Attributes:
-        max_wait: seconds that a call may wait in sum, over all of its attempts; None: as long as it takes.
-        tokens: what a call is charged, in place of the estimate; None: the estimate.
-        retry: when a refused call is sent again, as for `wrap`; without it, what the client was wrapped with holds.
-    """
-
-    max_wait: float | None = None
-    tokens: int | None = None
-    retry: Retry | Literal["client's"] | None = "client's"
-
-    def retry_of(self, wrapped_with: Retry | None) -> Retry | None:
-        """Choose between a client's policy and that of this context."""
-        return wrapped_with if isinstance(self.retry, str) else self.retry
-
-
-_OPTIONS: ContextVar[CallOptions] = ContextVar("throttle_options", default=CallOptions())  # noqa: B039 - it is frozen
+Step = Permit | Callable[[], object]
+"""What takes time in a flow: a permit to be waited for, or a count of a long text."""
 
 CURRENT: ContextVar[Call | None] = ContextVar("throttle_call", default=None)
 """The call that is being made in this context: how one hook finds what another one began."""
-
-
-def current_options() -> CallOptions:
-    """Tell the options that hold here."""
-    return _OPTIONS.get()
-
-
-@contextmanager
-def options(**changes: Any) -> Iterator[None]:
-    """Set options for the calls made inside the block, in this thread or task; what isn't named stays as it is outside.
-
-    Args:
-        max_wait: seconds that a call may wait in sum, over all of its attempts; None: as long as it takes.
-        tokens: what a call is charged, in place of the estimate; None: the estimate.
-        retry: a `Retry`, a list of delays in seconds, or None, for the calls made inside.
-
-    Raises:
-        TypeError: an option that does not exist.
-        ValueError: a value that makes no sense.
-    """
-    for name in changes:
-        if name not in CallOptions.__slots__:
-            raise TypeError(f"throttle.options has no {name!r}; there are: {', '.join(CallOptions.__slots__)}")
-    if "retry" in changes:
-        changes["retry"] = Retry.of(changes["retry"])
-    for name in ("max_wait", "tokens"):
-        value = changes.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
-            raise ValueError(f"throttle.options({name}={value!r}): a number of 0 or more, or None, is wanted")
-    token = _OPTIONS.set(replace(_OPTIONS.get(), **changes))
-    try:
-        yield
-    finally:
-        _OPTIONS.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +103,7 @@ class Call:
         "retry",
         "sent",
         "sent_times",
+        "stream",
         "waited_s",
     )
 
@@ -162,40 +116,39 @@ class Call:
         self.retry = current_options().retry_of(binding.retry)
         self.again: Permit | None = None
         self.refusal: Refusal | None = None
+        self.stream: OpenStream | None = None
         self.sent = False
         self.sent_times = 0
         self.waited_s = 0.0
 
     # the flow of one attempt, up to sending
 
-    def attempt(self, url: str, method: str, body: object) -> Generator[Permit, None, None]:
-        """Reserve for the next attempt; yields the permit, to be waited for."""
+    def attempt(self, url: str, method: str, body: object) -> Generator[Step, None, None]:
+        """Reserve for the next attempt; yields what takes time: counting a long text, and waiting for the permit."""
         self.end_attempt()
-        permit = self._ask(url, method, body)
-        if permit is None:
-            return
-        yield permit
-        self.permit = permit
-        self.waited_s += permit.waited_s
-
-    def _ask(self, url: str, method: str, body: object) -> Permit | None:
         if method.lower() != "post":
-            return None
+            return
+        binding, given = self.binding, current_options()
         if self.cost is None:
-            self.cost = cost_of(url, body)
+            self.cost = cost_of(url, body, binding.limiter)
         cost = self.cost
-        if cost is None or cost.model is None:
-            return None
-        binding, given = self.binding, _OPTIONS.get()
-        max_wait_s = None if given.max_wait is None else max(0.0, given.max_wait - self.waited_s)
-        return binding.limiter.permit_for(
+        if cost is None:
+            return
+        if cost.heavy and given.tokens is None:
+            yield partial(binding.limiter.count, binding.pools_of, binding.host, cost)
+        permit = binding.limiter.permit_for(
             binding.pools_of,
             binding.host,
             cost,
             tokens=given.tokens,
-            max_wait_s=max_wait_s,
+            max_wait_s=None if given.max_wait is None else max(0.0, given.max_wait - self.waited_s),
             again=self.again,
+            delay_s=given.drawn_delay_s() if self.again is None and not self.sent_times else 0.0,
+            key=given.key,
         )
+        yield permit
+        self.permit = permit
+        self.waited_s += permit.waited_s
 
     # what becomes of it
 
@@ -240,6 +193,20 @@ class Call:
             and self.retry.allows(self.sent_times, refusal.kind)
         )
 
+    def delivered(self, answer: Any) -> Any:
+        """The SDK returns an answer to the caller: learn what the call used, now or when the stream has been read."""
+        permit, cost = self.permit, self.cost
+        if permit is None or cost is None:
+            return answer
+        iterator = getattr(answer, "_iterator", None)
+        if iterator is not None and isinstance(answer, Stream | AsyncStream):
+            self.stream = stream = OpenStream(permit, cost)
+            watched = watch if isinstance(answer, Stream) else watch_async
+            answer._iterator = watched(iterator, stream.tally, stream.broke)
+        else:
+            permit.limiter.used(permit, cost, outcome_of(answer))
+        return answer
+
     def failed(self, error: BaseException | None) -> None:
         """The attempt ended without an answer: give the charge back where the server can't have seen it."""
         permit = self.permit
@@ -256,39 +223,73 @@ class Call:
     def finish(self) -> None:
         """The SDK's call is over. Where a stream is still open, the permit ends with it."""
         if self.permit is not None and self.response is not None and not self.response.is_closed:
-            _close_with(self.response, self.permit)
+            _call_on_close(self.response, self.permit.close if self.stream is None else self.stream.close)
             self.permit = None
         self.end_attempt()
 
 
-def drive(flow: Generator[Permit, None, None]) -> None:
-    """Wait, in sync code, for what the flow yields."""
-    for permit in flow:
-        permit.__enter__()
+class OpenStream:
+    """A stream that the caller is still reading when the SDK's call is over."""
+
+    __slots__ = ("_cost", "_permit", "tally")
+
+    def __init__(self, permit: Permit, cost: CallCost) -> None:
+        self._permit = permit
+        self._cost = cost
+        self.tally = Tally()
+
+    def close(self) -> None:
+        """The response was closed, read to its end or left early: settle, and end the permit."""
+        permit, cost = self._permit, self._cost
+        if not permit.has_ended:
+            told = self.tally.outcome(cost.input_tokens) if permit.charge == "usage" else self.tally.usage()
+            permit.limiter.used(permit, cost, told)
+            permit.close()
+
+    def broke(self, error: BaseException | None) -> None:
+        """The last event was handed on, or an error came in its place: a refusal inside a stream is a refusal."""
+        failure = self.tally.failure if self.tally.failure is not None else getattr(error, "body", None)
+        if failure is not None:
+            told = failure if isinstance(failure, Mapping) else {"code": failure.code, "message": failure.message}
+            text = json.dumps({"error": dict(told)}, default=str)
+            refusal = read_refusal(429, {}, text, wall_s=time.time())
+            if refusal.kind in RETRIED:
+                self._permit.refused(refusal, refusal.wait_s or Retry().initial_s)
 
 
-async def adrive(flow: Generator[Permit, None, None]) -> None:
-    """Wait, in async code, for what the flow yields."""
-    for permit in flow:
-        await permit
+def drive(flow: Generator[Step, None, None]) -> None:
+    """Do, in sync code, what the flow yields."""
+    for step in flow:
+        if isinstance(step, Permit):
+            step.__enter__()
+        else:
+            step()
 
 
-def cost_of(url: str, body: object) -> CallCost | None:
+async def adrive(flow: Generator[Step, None, None]) -> None:
+    """Do, in async code, what the flow yields; long counts in a thread, so that the event loop goes on."""
+    for step in flow:
+        if isinstance(step, Permit):
+            await step
+        else:
+            import anyio.to_thread  # the SDK's own way to threads, under asyncio and trio alike
+
+            await anyio.to_thread.run_sync(step)
+
+
+def cost_of(url: str, body: object, limiter: Limiter) -> CallCost | None:
     """Read a call's cost from its path and body; None where it draws on no model's limits."""
     endpoint = normalise(url)
     if not isinstance(body, Mapping):
         body = {}
-    if endpoint in ENDPOINTS:
-        cost = CallCost(body, url)
-        return cost if cost.model else CallCost({**body, "model": _unnamed(endpoint, url)}, url)
-    if endpoint.strip("/").split("/", 1)[0] in FREE or not isinstance(body.get("model"), str):
+    model = body.get("model")
+    if endpoint not in ENDPOINTS and (endpoint.strip("/").split("/", 1)[0] in FREE or not isinstance(model, str)):
         return None
-    return CallCost(body, url)
-
-
-def _unnamed(endpoint: str, url: str) -> str:
-    """Name the pool of a call that names no model: the endpoint's own default is the server's business."""
-    return deployment_of(url) or endpoint.strip("/")
+    if not isinstance(model, str) or not model:
+        # which model an endpoint takes by default is the server's business: such calls have a pool of its name
+        model = deployment_of(url) or endpoint.strip("/")
+        body = {**body, "model": model}
+    return CallCost(body, url, limiter.expected_output(model, endpoint))
 
 
 def _is_unsent(error: BaseException | None) -> bool:
@@ -313,16 +314,16 @@ def error_being_handled() -> BaseException | None:
     return sys.exc_info()[1]
 
 
-def _close_with(response: Any, permit: Permit) -> None:
-    """End the permit when the response is closed, read to its end, or forgotten."""
+def _call_on_close(response: Any, act: Callable[[], None]) -> None:
+    """Act when a response is closed, which the SDK does when it was read to its end or left early."""
     sync_close, async_close = response.close, response.aclose
 
     def close() -> None:
-        permit.close()
+        act()
         sync_close()
 
     async def aclose() -> None:
-        permit.close()
+        act()
         await async_close()
 
     response.close, response.aclose = close, aclose

@@ -248,7 +248,7 @@ def _sync_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
         try:
             while True:
                 try:
-                    return sdk_request(self, *args, **kwargs)
+                    return call.delivered(sdk_request(self, *args, **kwargs))
                 except BaseException as error:
                     if not call.tries_again(error) or not body.rewind():
                         raise
@@ -289,7 +289,7 @@ def _async_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
         try:
             while True:
                 try:
-                    return await sdk_request(self, *args, **kwargs)
+                    return call.delivered(await sdk_request(self, *args, **kwargs))
                 except BaseException as error:
                     if not call.tries_again(error) or not body.rewind():
                         raise

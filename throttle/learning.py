@@ -79,7 +79,9 @@ def _place_of(meters: Sequence[Meter], reading: Reading) -> int | None:
         return None
     mine = [i for i, meter in enumerate(meters) if meter.unit == reading.unit and meter.window_s > 0]
     if reading.window_s is not None:
-        return next((i for i in mine if _is_near(meters[i].window_s, reading.window_s)), None)
+        near = next((i for i in mine if _is_near(meters[i].window_s, reading.window_s)), None)
+        if near is not None or reading.window_s in (DAY_S, MONTH_S):
+            return near  # other windows may be a count that ends, whose reset looks like any window at all
     shown = [i for i in mine if reading.limit is not None and meters[i].limit == reading.limit]
     return min(shown or mine, key=lambda i: meters[i].window_s, default=None)
 

@@ -18,12 +18,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, get_args
 
 from throttle.bucket import NEVER
 from throttle.costs import CallCost, default_charge
+from throttle.costs.history import OutputHistory
 from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
 from throttle.feedback.belief import Belief
 from throttle.feedback.headers import Reading, read_headers
@@ -33,6 +33,7 @@ from throttle.learning import MINUTE_S, meter_name, takes_bursts, unmet_readings
 from throttle.limits import LimitsTable, load_limits, resolve
 from throttle.limits.values import Match, MeterSpec, PoolSpec, ResolvedLimits
 from throttle.meter import Amount, BucketMeter, InFlightMeter, Meter
+from throttle.outcome import Outcome
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot, Ticket
 from throttle.retry import RETRIED
 from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime, running_trio
@@ -43,6 +44,9 @@ logger = logging.getLogger("throttle")
 
 LONG_WAIT_S: Final = 30.0
 """A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
+
+KEYS_MOST: Final = 100_000
+"""How many keys' last calls are remembered, for `options(delay=…, key=…)`."""
 
 Pacing = Literal["auto", "burst", "smooth"]
 
@@ -76,7 +80,7 @@ class Route:
 
     gate: Gate
     charge: str
-    weight: Fraction | int
+    weight: float
 
 
 class Permit(Ticket):
@@ -86,22 +90,23 @@ class Permit(Ticket):
     a call that was not sent after all.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_limiter", "_max_wait_s", "_weight")
+    __slots__ = ("__weakref__", "_gate", "_max_wait_s", "_weight", "charge", "limiter")
 
     def __init__(
         self, limiter: Limiter, route: Route, model: str, amounts: tuple[Amount, ...], max_wait_s: float | None
     ) -> None:
         super().__init__(route.gate.pool, model, amounts)
-        self._limiter = limiter
+        self.limiter = limiter
         self._gate = route.gate
         self._weight = route.weight
+        self.charge = ""
         self._max_wait_s = max_wait_s
 
     # waiting
 
     def __enter__(self) -> Self:
-        if not self._limiter._admit_now(self):
-            self._limiter._wait_in_thread(self)
+        if not self.limiter._admit_now(self):
+            self.limiter._wait_in_thread(self)
         return self
 
     def __exit__(
@@ -110,7 +115,7 @@ class Permit(Ticket):
         self.close()
 
     def __await__(self) -> Generator[Any, Any, Self]:
-        limiter = self._limiter
+        limiter = self.limiter
         if limiter._admit_now(self):
             return self
         try:
@@ -145,33 +150,38 @@ class Permit(Ticket):
     # afterwards
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the call is over, as far as the permit knows."""
+        return self.state >= ENDED
+
+    @property
     def waited_s(self) -> float:
         """How long it was waited for, in seconds."""
         return self.waited_us / 1e6
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from the headers of the answer to the call that was made with this permit."""
-        self._limiter._observe(self, headers)
+        self.limiter._observe(self, headers)
 
     def refused(self, refusal: Refusal, pause_s: float) -> None:
         """Learn that the server refused the call: its pool pauses for so many seconds, and the permit ends."""
-        self._limiter._refused(self, refusal, pause_s)
+        self.limiter._refused(self, refusal, pause_s)
 
     def settle(self, *, tokens: Amount) -> None:
         """Replace the tokens that were charged by what the call really cost; may be called once the answer is in."""
-        self._limiter._settle(self, "tokens", tokens * self._weight)
+        self.limiter._settle(self, "tokens", tokens * self._weight)
 
     def cancel(self) -> None:
         """Give the charge back: the call was not sent. Does nothing once the permit has ended."""
-        self._limiter._withdraw(self)
+        self.limiter._withdraw(self)
 
     def close(self) -> None:
         """End the permit; the charge stays. Happens by itself at the end of a block."""
-        self._limiter._release(self)
+        self.limiter._release(self)
 
     def __del__(self) -> None:
         if self.state == ADMITTED:
-            self._limiter._note(self, "release")
+            self.limiter._note(self, "release")
         elif self.state == NEW:
             self.state = EXPIRED
             warnings.warn(
@@ -222,6 +232,8 @@ class Limiter:
         self._notes: deque[tuple[Permit, str]] = deque()
         self._pools: dict[tuple[str, ...], Gate] = {}
         self._routes: dict[tuple[str, str], Route] = {}
+        self._outputs = OutputHistory()
+        self._last_by_key: dict[str, int] = {}
         self._threads = ThreadRuntime()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
         self._trios: weakref.WeakKeyDictionary[Any, TrioRuntime] = weakref.WeakKeyDictionary()
@@ -322,6 +334,8 @@ class Limiter:
         tokens: int | None = None,
         max_wait_s: float | None = None,
         again: Permit | None = None,
+        delay_s: float = 0.0,
+        key: str | None = None,
     ) -> Permit:
         """Ask for the right to make a call of known cost, as a wrapped client does, whose answers will be observed.
 
@@ -332,12 +346,14 @@ class Limiter:
             tokens: what it is charged, in place of what the cost says.
             max_wait_s: as for `acquire`.
             again: the permit of an earlier attempt that was refused; its place in the queue is kept.
+            delay_s: how long the call keeps from the last one of its key, or from now where it has none.
+            key: whose call it is.
         """
         model = cost.model or ""
         route = self._routes.get((account, model)) or self._open_route(account, model, host)
         if not route.gate.learns:
             self._begin_learning(route.gate, model, host)
-        charge = default_charge(host, cost.endpoint, model) if route.charge == "auto" else route.charge
+        charge = self._charge(route, host, cost)
         units = route.gate.pool.units
         others: dict[str, Amount] = {}
         if tokens is None and "tokens" in units:
@@ -350,7 +366,49 @@ class Limiter:
         permit = self._permit(route, model, tokens or 0, 1, images, max_wait_s, others)
         if again is not None and again.pool is permit.pool:
             permit.number = again.number
+        permit.charge = charge
+        if delay_s > 0:
+            permit.earliest_us = self._delayed_until_us(delay_s, key)
         return permit
+
+    def count(self, account: str, host: str, cost: CallCost) -> None:
+        """Count the tokens of a call ahead of `permit_for`, which then finds them counted; may take long."""
+        route = self._routes.get((account, cost.model or "")) or self._open_route(account, cost.model or "", host)
+        if route.gate.pool.units:
+            cost.booked(self._charge(route, host, cost))
+
+    def expected_output(self, model: str, endpoint: str) -> int | None:
+        """Tell how many tokens an answer is expected to have, by those seen; None while too few were."""
+        with self._lock:
+            return self._outputs.expected(model, endpoint)
+
+    def used(self, permit: Permit, cost: CallCost, outcome: Outcome) -> None:
+        """Learn what a call really used; where the server books usage, the difference to what was reserved is
+        settled.
+        """
+        if outcome.output_tokens is not None:
+            with self._lock:
+                self._outputs.observe(permit.model, cost.endpoint, outcome.output_tokens)
+            self._carry_out_notes()
+        if permit.charge == "usage" and outcome.tokens is not None:
+            permit.settle(tokens=outcome.tokens)
+
+    def _charge(self, route: Route, host: str, cost: CallCost) -> str:
+        return default_charge(host, cost.endpoint, cost.model or "") if route.charge == "auto" else route.charge
+
+    def _delayed_until_us(self, delay_s: float, key: str | None) -> int:
+        """Tell when a call with a delay may go, and note it as the last one of its key."""
+        delay_us = round(delay_s * 1e6)
+        with self._lock:
+            now_us = self._clock()
+            if key is None:
+                return now_us + delay_us
+            last_us = self._last_by_key.pop(key, None)
+            until_us = now_us if last_us is None else max(now_us, last_us + delay_us)
+            self._last_by_key[key] = until_us
+            if len(self._last_by_key) > KEYS_MOST:
+                del self._last_by_key[next(iter(self._last_by_key))]  # the one that was quiet for longest
+            return until_us
 
     def has_limits_of(self, other: Limiter) -> bool:
         """Tell whether the other limiter has the same limits and tier."""
@@ -376,7 +434,7 @@ class Limiter:
             if match is None:
                 route = Route(gate, "auto", 1)
             else:
-                weight = match.weight.numerator if match.weight.denominator == 1 else match.weight
+                weight = match.weight.numerator if match.weight.denominator == 1 else float(match.weight)
                 route = Route(gate, match.pools[0].charge, weight)
             self._routes[account, model] = route
         return route
@@ -632,7 +690,7 @@ def _monotonic_us() -> int:
 
 def _adopted(meters: tuple[Meter, ...]) -> list[str]:
     """Tell, once each, of the limits that were taken over from the server."""
-    news = []
+    news: list[str] = []
     for meter in meters:
         if isinstance(meter, Belief) and meter.change is not None:
             before, now = meter.change
@@ -674,8 +732,8 @@ def _learned_meter(reading: Reading, now_us: int, host: str, pacing: Pacing) -> 
 def _timeout(permit: Permit, meter: str | None, ready_in_s: float | None) -> WaitTimeout:
     when = "when others end" if ready_in_s is None else f"in {ready_in_s:.1f} s"
     return WaitTimeout(
-        f"a call of {permit.model!r} may wait {permit._max_wait_s:g} s at most, but {meter or 'the queue'} of pool "
-        f"{permit.pool.name!r} lets it go {when}; raise max_wait, send less, or raise the limit",
+        f"a call of {permit.model!r} may wait {permit._max_wait_s:.4g} s at most, but pool {permit.pool.name!r} lets "
+        f"it go {when} (held by {meter or 'its queue'}); raise max_wait, send less, or raise the limit",
         pool=permit.pool.name,
         meter=meter,
         max_wait_s=permit._max_wait_s or 0.0,

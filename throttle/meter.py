@@ -18,7 +18,8 @@ from throttle.feedback.refusals import Refusal
 
 __all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot"]
 
-Amount = int | float | Fraction
+Amount = float
+"""What a call is charged, in a meter's unit; mostly a whole number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class InFlightMeter:
         self.unit = "in_flight"
         self.limit = limit
         self.origin = origin
-        self.taken: int | float | Fraction = 0
+        self.taken: float = 0
         self.window_s = 0.0
         self.crowded = False
 

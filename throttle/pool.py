@@ -157,7 +157,10 @@ class Pool:
     # who may go
 
     def try_take(self, now_us: int, ticket: Ticket) -> bool:
-        """Admit the ticket if nobody waits in front of it and every meter can pay now."""
+        """Admit the ticket if nobody waits in front of it and every meter can pay now. It gets its number here."""
+        if not ticket.number:
+            self._number += 1
+            ticket.number = self._number
         if self._queue or now_us < self.paused_until_us or now_us < ticket.earliest_us:
             return False
         if len(ticket.amounts) != len(self.meters):

@@ -47,7 +47,7 @@ class Runtime(Protocol):
 
 
 class Sleeper:
-    """A thread that waits. It sleeps on a lock that is taken already, until somebody lets go of it or its time is up."""
+    """A thread that waits. It sleeps on a lock that is taken already, until somebody releases it or its time is up."""
 
     __slots__ = ("_lock", "until_us")
 

@@ -1,4 +1,4 @@
-"""The limiter in virtual time: asyncio on a loop that jumps, trio on its own mock clock, threads for real where it is about them."""
+"""The limiter in virtual time: asyncio on a loop that jumps, trio on its mock clock; threads for real."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_call_larger_than_a_bundled_limit_waits_for_a_full_bucket_and_goes_alo
 def test_a_wait_that_is_known_to_be_too_long_is_refused_at_once(max_wait: float) -> None:
     limiter = Limiter(LIMITS, clock=Clock())
     limiter.try_acquire("m", tokens=6000)
-    with pytest.raises(WaitTimeout, match=r"tpm of pool 'default' lets it go in 9\.0 s") as caught:
+    with pytest.raises(WaitTimeout, match=r"pool 'default' lets it go in 9\.0 s \(held by tpm\)") as caught:
         limiter.acquire("m", tokens=900, max_wait=max_wait).__enter__()
     assert isinstance(caught.value, TimeoutError | openai.OpenAIError)
     assert (caught.value.meter, caught.value.ready_in_s, caught.value.max_wait_s) == ("tpm", 9.0, max_wait)
@@ -154,7 +154,6 @@ def test_a_permit_that_is_never_entered_warns_and_one_that_was_used_can_not_be_u
     limiter = Limiter(LIMITS, clock=Clock())
     with pytest.warns(RuntimeWarning, match="a permit for 'm' was never entered nor awaited"):
         limiter.acquire("m", tokens=1)
-        gc.collect()
     with limiter.acquire("m", tokens=1) as permit:
         pass
     with pytest.raises(throttle.ThrottleError, match="has been used"):
@@ -229,7 +228,7 @@ def test_max_wait_ends_the_waiting_when_the_server_makes_it_longer_than_foretold
         waiting = asyncio.ensure_future(_await(limiter.acquire("m", tokens=1000, max_wait=12.5)))
         await asyncio.sleep(1)
         held.settle(tokens=12_000)  # it cost more than was thought
-        with pytest.raises(WaitTimeout, match="may wait 12.5 s at most"):
+        with pytest.raises(WaitTimeout, match=r"may wait 12\.5 s at most"):
             await waiting
         assert loop.now_us() == 12_500_000
         assert limiter.snapshot().pools["default"].waiting == 0

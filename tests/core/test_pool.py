@@ -1,4 +1,4 @@
-"""The pool against a server written apart from it, with fractions: nothing is refused, nothing waits longer than it must."""
+"""The pool against a server written apart from it, with fractions: no refusal, and no wait longer than it must be."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Server:
 
 def drain(pool: Pool, now_us: int) -> list[tuple[int, Ticket]]:
     """Let time go on until nobody waits; returns who was decided on when."""
-    decided = []
+    decided: list[tuple[int, Ticket]] = []
     while pool.waiting:
         next_us = pool.next_at(now_us)
         assert next_us < NEVER
@@ -68,7 +68,7 @@ def drain(pool: Pool, now_us: int) -> list[tuple[int, Ticket]]:
 
 
 def test_both_meters_are_charged_at_the_instant_at_which_both_can_pay() -> None:
-    # charging each meter as soon as it can pay lets the tokens refill while the requests delay: 500 tokens too many here
+    # charging each as soon as it can pay lets the tokens refill while the requests delay: 500 tokens too many here
     pool, server = make_pool(2, 1000), Server(2, 1000)
     tickets = [ask(pool, 0, tokens) for tokens in (0, 0, 1000, 1000)]
     assert [ticket.state for ticket in tickets] == [ADMITTED, ADMITTED, WAITING, WAITING]
@@ -223,7 +223,7 @@ def test_a_window_shorter_than_a_minute_bounds_the_burst(burst_s: int) -> None:
 
 
 class Traffic(RuleBasedStateMachine):
-    """Calls come, go, are withdrawn and expire in any order; the server, which knows of those that were sent, never refuses."""
+    """Calls come, go, are withdrawn and expire in any order; the server, which knows of those sent, never refuses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +237,9 @@ class Traffic(RuleBasedStateMachine):
             if ticket.state == ADMITTED:
                 assert self.server.take(self.now_us, (int(ticket.amounts[0]), int(ticket.amounts[1])))
 
-    @rule(tokens=st.sampled_from([0, 1, 17, 500, 1000]), patience_us=st.sampled_from([NEVER, 0, 1, 999_999, 30_000_000]))
+    @rule(
+        tokens=st.sampled_from([0, 1, 17, 500, 1000]), patience_us=st.sampled_from([NEVER, 0, 1, 999_999, 30_000_000])
+    )
     def ask(self, tokens: int, patience_us: int) -> None:
         ticket = Ticket(self.pool, "model", (1, tokens))
         if patience_us < NEVER:
@@ -278,7 +280,9 @@ class Traffic(RuleBasedStateMachine):
         snapshot = self.pool.snapshot(self.now_us)
         for level, name in zip(self.server.levels, ("rpm", "tpm"), strict=True):
             limit = snapshot.meters[name].limit
-            now_level = min(Fraction(int(limit)), level + (Fraction(self.now_us, 10**6) - self.server.at_s) * int(limit) / 60)
+            now_level = min(
+                Fraction(int(limit)), level + (Fraction(self.now_us, 10**6) - self.server.at_s) * int(limit) / 60
+            )
             assert Fraction(self._level(name), MINUTE_US) == now_level
 
     def _level(self, name: str) -> int:

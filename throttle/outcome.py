@@ -1,0 +1,136 @@
+"""What an answer tells of its call once it has been delivered: the tokens it really used, and whether a stream failed.
+
+A stream is watched as the caller reads it: each event is looked at in passing and handed on, nothing is read ahead or
+held back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Outcome", "Tally", "outcome_of", "watch", "watch_async"]
+
+UTF8_BYTES_A_TOKEN = 4
+"""How many bytes a token of an answer has, roughly: used only for streams that tell no usage (cookbook's rule of
+thumb).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call used, as far as the answer tells: tokens, and the output among them; None where it doesn't."""
+
+    tokens: int | None
+    output_tokens: int | None
+
+
+def outcome_of(answer: Any) -> Outcome:
+    """Read the usage of an answer that is there as a whole: a model of the SDK, or a raw response whose body has been
+    read.
+    """
+    usage = getattr(answer, "usage", None)
+    if usage is None:
+        usage = _raw_usage(answer)
+    return _outcome_of_usage(usage)
+
+
+class Tally:
+    """Collects what the events of a stream tell, one after another."""
+
+    __slots__ = ("_text_bytes", "_usage", "failure")
+
+    def __init__(self) -> None:
+        self._usage: Any = None
+        self._text_bytes = 0
+        self.failure: Any = None
+
+    def see(self, event: Any) -> None:
+        """Look at one event."""
+        if (usage := getattr(event, "usage", None)) is not None:
+            self._usage = usage
+        if (choices := getattr(event, "choices", None)) is not None:
+            for choice in choices:
+                self._count(getattr(getattr(choice, "delta", None), "content", None) or getattr(choice, "text", None))
+            return
+        kind = getattr(event, "type", None)
+        if not isinstance(kind, str):
+            return
+        if kind.endswith("_text.delta"):
+            self._count(getattr(event, "delta", None))
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            response = getattr(event, "response", None)
+            self._usage = getattr(response, "usage", None) or self._usage
+            self.failure = getattr(response, "error", None)
+        elif kind == "error":
+            self.failure = event
+
+    def outcome(self, input_tokens: int) -> Outcome:
+        """Tell what the call used: as the stream says, or by the text that came where it says nothing."""
+        told = self.usage()
+        if told.tokens is not None or not self._text_bytes:
+            return told
+        output_tokens = -(-self._text_bytes // UTF8_BYTES_A_TOKEN)
+        return Outcome(input_tokens + output_tokens, output_tokens)
+
+    def usage(self) -> Outcome:
+        """Tell what the stream itself says that the call used."""
+        return _outcome_of_usage(self._usage)
+
+    def _count(self, text: Any) -> None:
+        if isinstance(text, str):
+            self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
+
+
+def watch(events: Iterator[Any], tally: Tally, end: Callable[[BaseException | None], None]) -> Iterator[Any]:
+    """Hand a stream's events on, and tell when it has ended: read to the end, left early, or broken by an error."""
+    failure: BaseException | None = None
+    try:
+        for event in events:
+            tally.see(event)
+            yield event
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        end(failure)
+
+
+async def watch_async(
+    events: AsyncIterator[Any], tally: Tally, end: Callable[[BaseException | None], None]
+) -> AsyncIterator[Any]:
+    """Do what `watch` does, in async code."""
+    failure: BaseException | None = None
+    try:
+        async for event in events:
+            tally.see(event)
+            yield event
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        end(failure)
+
+
+def _outcome_of_usage(usage: Any) -> Outcome:
+    def read(*names: str) -> int | None:
+        for name in names:
+            value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                return value
+        return None
+
+    return Outcome(read("total_tokens"), read("completion_tokens", "output_tokens"))
+
+
+def _raw_usage(answer: Any) -> Any:
+    response = getattr(answer, "http_response", None)
+    if response is None or not response.is_closed or "json" not in response.headers.get("content-type", ""):
+        return None
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RuntimeError):  # not JSON after all, or a body that was streamed past us
+        return None
+    return body.get("usage") if isinstance(body, dict) else None
