@@ -17,6 +17,9 @@ __all__ = ["chat_input", "message_tokens"]
 _ROLES: Final = frozenset(("system", "user", "assistant", "developer", "tool", "function"))
 """Roles that are one token in every vocabulary."""
 
+_SPOKEN: Final = frozenset(("system", "user", "assistant", "developer"))
+"""Roles of messages that are no more than a role and a content."""
+
 _SYSTEM: Final = ("system", "developer")
 
 _TAIL: Final = 64
@@ -96,33 +99,29 @@ class _Conversation:
         self._generation = generation
         self._counter = counter
         self._each_answer = each_answer
-        plain = generation.per_message + 1
-        self._frames = {"system": plain, "developer": plain, "user": plain}
-        self._frames["assistant"] = plain + generation.per_past_answer + each_answer
         self._names: dict[str, str] = {}
         self._results: list[str] | None = None
 
     def tokens(self, messages: Sequence[Any]) -> int:
         """Return the tokens of all messages."""
-        frames = self._frames
         contents: list[str] = []
-        tokens = 0
+        answers = tokens = 0
         for message in messages:
-            if not isinstance(message, dict):
-                message = as_mapping(message)
-            role = message.get("role")
-            content = message.get("content")
-            frame = frames.get(role) if isinstance(role, str) else None
-            if frame is not None and isinstance(content, str) and len(message) == 2:  # what nearly all messages are
-                tokens += frame
-                contents.append(content)
-                if self._results is not None:
-                    tokens += self._results_tokens()
-            else:
-                tokens += self._message_tokens(role, message)
+            if type(message) is dict and len(message) == 2:  # what nearly all messages are
+                content, role = message.get("content"), message.get("role")
+                if type(content) is str and type(role) is str and role in _SPOKEN:
+                    contents.append(content)
+                    answers += role == "assistant"
+                    if self._results is not None:
+                        tokens += self._results_tokens()
+                    continue
+            tokens += self._message_tokens(message if isinstance(message, dict) else as_mapping(message))
+        tokens += len(contents) * (self._generation.per_message + 1)
+        tokens += answers * (self._generation.per_past_answer + self._each_answer)
         return tokens + self._counter.total(contents) + self._results_tokens()
 
-    def _message_tokens(self, role: Any, message: Mapping[str, Any]) -> int:
+    def _message_tokens(self, message: Mapping[str, Any]) -> int:
+        role = message.get("role")
         if role == "tool" or role == "function":
             return self._result_tokens(message)
         tokens = self._results_tokens()
