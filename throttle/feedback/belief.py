@@ -44,8 +44,9 @@ SIGMAS = 5.0
 """Deviations of the level that are kept in hand: every admission is a trial, thousands a run. Three cost more
 refusals than they gain in use."""
 OWN_SIGMAS = 3.0
-"""Deviations of one call's own error: it is bounded (an estimate is not off by any factor), and five of a call of
-half the bucket would be a sixth of it."""
+OWN_FREE = 0.02
+"""Deviations of one call's own error that are kept in hand where five would be more than this share of the limit: a
+call's error is bounded, and five of a call of half the bucket would be a sixth of it."""
 COLD_RATIO = 1.0 + SIGMAS * 0.25
 """What a server may charge of our estimate, at most, before anything is known."""
 LOOK_S = 0.01
@@ -74,6 +75,9 @@ BURST_SCALE, BURST_MOST = 1.5, 0.3
 """How much of the largest surprise stands as cushion, and which share of the limit at most."""
 BRIM = 0.98
 """A call that needs nearly the whole bucket goes when it is this full: completely full and certain, it never is."""
+FINE, COARSE = 0.003, 0.02
+"""Share of the limit by which a reset may miss the level of a bucket; a whole number of seconds may be rounded to
+it."""
 MISFIT_MOST = 4.0
 """Mean of squared surprises over what was expected of them, beyond which everything is doubted."""
 LEARN = 0.05
@@ -82,9 +86,15 @@ SILENT_MOST = 3
 """Answers without this meter's header after which the server is taken for silent."""
 BRIMFUL_MOST = 5
 """Headers in a row that show a full bucket before one is believed: some show it whatever is left."""
+EASE_ABOVE = 0.25
+"""Share of the limit that must be there beyond the cushion for the short way: in a saturated meter every look
+counts."""
 EASE_S = 0.05
 """How long the short way may be taken before the filter catches up: a twelve-hundredth of a minute's refill is lost
 at most."""
+ALONE_S = 0.1
+"""Refill that a call which may go on the mean alone waits for, beside its own error: seldom too early, and never for
+long."""
 ASK_S = 5.0
 """With nothing under way, a call asks after this long at most."""
 
@@ -236,6 +246,7 @@ class Belief:
         self._at_completion = 0.15
         self._silent = 0
         self._brimful = 0
+        self._resetless = False
         self._cut_at = -math.inf
         self._anchored = False
         if full or (full is None and self.window_s > LONG_WINDOW_S):
@@ -352,8 +363,10 @@ class Belief:
             self._lag_s += 0.1 * (age - self._lag_s)
         if self._in_windows():
             shift, _ = self._order(mark.at, mark.sent)
-            self.windows.see(now, mark.at, reset_s, limit - remaining, shift, self.ledger, self.jitter_s)
+            self.windows.see(now, mark.at, reset_s, limit - remaining, shift, self.ledger)
             self.known = True
+            if self.windows.settled and not self._bursts and self.pacing != "smooth":
+                self._bursts, self.trickle = True, None
         elif self.known and self._anchored:
             self._blend(now, mark, remaining, exact=False)
         else:
@@ -391,7 +404,7 @@ class Belief:
         self._catch_up(now)
         state = self.filter
         mode = "cold" if not self.known else "blind" if self.blind else "window" if self._in_windows() else "bucket"
-        level = self.windows.left(now, self.ledger, self.jitter_s) if mode == "window" else state.level
+        level = self.windows.left(now, self.ledger) if mode == "window" else state.level
         return BeliefSnapshot(
             name=self.name,
             unit=self.unit,
@@ -427,9 +440,10 @@ class Belief:
         if not self.known:
             return self._wait_cold(now, k, estimate, own, wait)
         if alone:
-            return max(min(wait, ASK_S), (min(own, self.limit) - state.level) / self._free_rate())
+            margin = min(self._margin(now, k, estimate), OWN_SIGMAS * state.noise * own + ALONE_S * self.rate)
+            return max(min(wait, ASK_S), (min(own + margin, self.limit) - state.level) / self._free_rate())
         if self._in_windows():
-            return max(wait, self.windows.wait(now, own, self.ledger, self.jitter_s))
+            return max(wait, self.windows.wait(now, own, self.ledger))
         need = min(own + self._margin(now, k, estimate), max(min(own, self.limit), BRIM * self.limit))
         wait = max(wait, (need - state.level) / self._free_rate())
         if wait <= 0.0:
@@ -450,7 +464,8 @@ class Belief:
         state = self.filter
         variance = SIGMAS * SIGMAS * max(0.0, state.level_variance_after(k, estimate))
         if not self.fixed:
-            error = OWN_SIGMAS * state.noise * state.ratios[k] * estimate
+            error = state.noise * state.ratios[k] * estimate
+            error = min(SIGMAS * error, max(OWN_SIGMAS * error, OWN_FREE * self.limit))
             variance += error * error
         return max(math.sqrt(variance), self._burst)
 
@@ -468,12 +483,12 @@ class Belief:
         worst = 1.0 + SIGMAS * 0.25 if not self.fixed else 1.0
         for k, ratio in enumerate(state.ratios):
             worst = max(worst, ratio + math.hypot(SIGMAS * state.ratio_sd(k), SIGMAS * state.noise * ratio))
-        spare = state.level - self._cushion(now) - 0.01 * self.limit
+        spare = state.level - self._cushion(now) - EASE_ABOVE * self.limit
         sent = self.ledger.sums[-1]
-        if self.allowance < 1.0:
+        if self.allowance < 1.0 and not self.blind:
             spare = min(spare, self.allowance * self.limit - (sent - self._confirmed))
         self._ease = spare / worst
-        self._ease_until = now + EASE_S
+        self._ease_until = now + EASE_S if spare > 0.0 else -math.inf
         self._per_unit_s = 1.0 / self._speed(now, sent)
 
     def _charge(self, now: float, estimate: float, model: str) -> Mark:
@@ -587,12 +602,14 @@ class Belief:
     def _refine(self, now: float, remaining: float, reset_s: float | None) -> float:
         """Judge whether the reset fits a bucket; where it does it is finer than `remaining`, which is cut to whole
         units."""
+        self._resetless = reset_s is None
         if reset_s is None:
             if not self._bursts:
                 self._calm(now)
             return remaining
         exact = self.limit - reset_s * self.rate
-        fits = -0.03 * self.limit < exact - remaining < 1.0 + 0.03 * self.limit
+        slack = (COARSE if reset_s == int(reset_s) else FINE) * self.limit
+        fits = -slack - 1.0 < exact - remaining < 1.0 + slack
         self._votes[0 if fits else 1] += 1
         if not fits:
             self._grain = 0.1
@@ -672,7 +689,10 @@ class Belief:
         if remaining > NEAR_FULL * self.limit:
             state.others *= 0.9
             cov[1][1] *= 0.9
-        if mark.at < self._clipped_at:  # it has been full since: an upper bound of the level, no more
+        brimming = (
+            self._resetless and remaining > NEAR_FULL * self.limit
+        )  # perhaps another bucket's brim: no evidence of ratios
+        if brimming or mark.at < self._clipped_at:  # it has been full since: an upper bound of the level, no more
             surprise += state.expected(age, gone) - state.level
             surprise += (self.rate - state.others) * age - self._charged(gone)
             look = [1.0] + [0.0] * (len(cov) - 1)
@@ -771,6 +791,9 @@ class Belief:
 
     def _untold(self, now: float, mine: bool) -> None:
         """A refusal that doesn't say why: the server may enforce by the second, or be emptier than thought."""
+        if self._in_windows() and self.windows.settled:
+            self.windows.widen()
+            return
         if self.trickle is None and self.pacing != "burst":
             self._calm(now)
         elif self.blind or not self.known:
