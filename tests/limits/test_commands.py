@@ -64,6 +64,8 @@ def test_show_prints_the_tier_as_a_table(run: Any) -> None:
     assert [cell.strip() for cell in line.split("│")[1:4]] == ["gpt-4o", "5,000", "450,000"]
     assert "…" not in told.out
     assert "unlisted (each)" in told.out
+    assert "tier-2 is reached when 50 USD were paid" in told.out
+    assert "becomes pay-as-you-go 48 hours after" in run("show", "--tier", "pay-as-you-go-new").out
 
 
 def test_show_marks_what_could_not_be_verified(run: Any) -> None:

@@ -153,7 +153,7 @@ def _table(table: LimitsTable, resolved: ResolvedLimits, model: str | None, matc
     meters = [name for name, times in count.items() if name in KNOWN_METERS and times * 20 >= len(pools)]
     rest = len(count) > len(meters)
     queued = any(pool.batch_queue_tokens is not None for _, pool in pools)
-    laid_out = Table(title=_title(resolved, model, match), caption=_caption(resolved, match))
+    laid_out = Table(title=_title(resolved, model, match), caption=_caption(table, resolved, match))
     laid_out.title_justify = laid_out.caption_justify = "left"
     laid_out.add_column("pool", overflow="fold")
     for name in [*meters, *(["batch queue"] if queued else [])]:
@@ -196,8 +196,15 @@ def _title(resolved: ResolvedLimits, model: str | None, match: Match | None) -> 
     return "".join(parts)
 
 
-def _caption(resolved: ResolvedLimits, match: Match | None) -> str:
+def _caption(table: LimitsTable, resolved: ResolvedLimits, match: Match | None) -> str:
     lines = [f"from {resolved.source}; ? marks figures that could not be verified"]
+    rule = table.tier_rules.get(resolved.tier) if not resolved.server else None
+    if rule is not None and rule.paid_usd is not None:
+        lines.append(f"{resolved.tier} is reached when {rule.paid_usd:,.0f} USD were paid")
+    if rule is not None and rule.becomes is not None and rule.after is not None:
+        lines.append(
+            f"{resolved.tier} becomes {rule.becomes} {rule.after / 3600:,.0f} hours after an account's `since`"
+        )
     for variant in match.variants if match else ():
         names = ", ".join(pool.name for pool in variant.pools)
         when = f"over {variant.input_tokens_over:,} input tokens" if variant.input_tokens_over else variant.service_tier

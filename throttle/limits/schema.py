@@ -18,6 +18,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    InstanceOf,
+    PlainSerializer,
     PrivateAttr,
     Tag,
     WithJsonSchema,
@@ -100,7 +102,7 @@ def _positive_duration(value: Any) -> float:
 
 def _fraction(value: Any) -> Fraction:
     try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
             raise ValueError
         # By way of its text: 0.04 in a file means 1/25, not the binary number next to it.
         number = Fraction(str(value).replace(" ", ""))
@@ -109,6 +111,10 @@ def _fraction(value: Any) -> Fraction:
     if number <= 0:
         raise fault(f"{_shown(value)} is not above zero", "write it as in 1/25 or 0.04")
     return number
+
+
+def _fraction_text(value: Fraction) -> str:
+    return str(value)
 
 
 def _headroom(value: Any) -> float:
@@ -207,8 +213,9 @@ QueueLimit = Annotated[
 ]
 Span = Annotated[float, BeforeValidator(_positive_duration), WithJsonSchema(_SPAN_SCHEMA)]
 Weight = Annotated[
-    Fraction,
+    InstanceOf[Fraction],
     BeforeValidator(_fraction),
+    PlainSerializer(_fraction_text, when_used="json"),
     WithJsonSchema(
         {
             "anyOf": [
