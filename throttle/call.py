@@ -142,6 +142,7 @@ class Call:
             cost,
             tokens=given.tokens,
             max_wait_s=None if given.max_wait is None else max(0.0, given.max_wait - self.waited_s),
+            service_tier=body.get("service_tier") if isinstance(body, Mapping) else None,
             again=self.again,
             delay_s=given.drawn_delay_s() if self.again is None and not self.sent_times else 0.0,
             key=given.key,

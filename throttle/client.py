@@ -33,10 +33,12 @@ from typing import Any, Final, TypeVar
 import openai
 from openai import AsyncOpenAI, OpenAI
 
+from throttle.account import Identity
 from throttle.body import Body
 from throttle.call import CURRENT, Binding, Call, adrive, drive, error_being_handled
 from throttle.errors import ThrottleError
-from throttle.limiter import Limiter, LimitsSource, Pacing
+from throttle.limiter import Limiter, LimitsSource
+from throttle.metering import Pacing
 from throttle.retry import Retry
 
 __all__ = ["limiter_of", "wrap"]
@@ -105,7 +107,7 @@ def wrap(
     policy = Retry.of(retry)
     account_hash = _account_hash(client)
     if limiter is None:
-        limiter = _shared_limiter(account_hash, limits, tier, account, pacing)
+        limiter = _shared_limiter(client, account_hash, limits, tier, account, pacing)
     return _clone(client, Binding(limiter, account_hash, account_hash, client.base_url.host, policy))
 
 
@@ -125,20 +127,35 @@ def limiter_of(client: OpenAI | AsyncOpenAI) -> Limiter:
 
 
 def _shared_limiter(
-    account_hash: str, limits: LimitsSource | None, tier: str | None, account: str | None, pacing: Pacing
+    client: OpenAI | AsyncOpenAI,
+    account_hash: str,
+    limits: LimitsSource | None,
+    tier: str | None,
+    account: str | None,
+    pacing: Pacing,
 ) -> Limiter:
+    def make() -> Limiter:
+        who, key = _identity(client)
+        return Limiter(limits, tier=tier, account=account, pacing=pacing, who=who, api_key=key)
+
     with _SHARED_LOCK:
         there = _SHARED.get(account_hash)
         if there is None:
-            there = _SHARED[account_hash] = Limiter(limits, tier=tier, account=account, pacing=pacing)
+            there = _SHARED[account_hash] = make()
         elif any(given is not None for given in (limits, tier, account)):
-            other = Limiter(limits, tier=tier, account=account)
+            other = make()
             if not there.has_limits_of(other):
                 raise ThrottleError(
                     f"this account has a limiter already, with tier {there.tier} of {there.source}, and can't have "
                     f"another with tier {other.tier} of {other.source}; pass limiter= to both, or the same limits"
                 )
         return there
+
+
+def _identity(client: OpenAI | AsyncOpenAI) -> tuple[Identity, str | None]:
+    """Tell whom a client speaks as, and its key where it has one of its own."""
+    who = Identity(str(client.base_url), client.organization, client.project)
+    return who, vars(client).get("api_key") or None
 
 
 def _account_hash(client: OpenAI | AsyncOpenAI) -> str:
@@ -187,7 +204,10 @@ def _clone(client: Client, binding: Binding) -> Client:
 def _rebound(client: Any, copy: Any) -> Any:
     """Wrap a copy that the SDK made of a wrapped client, on the same limiter."""
     binding: Binding = vars(client)[BINDING]
-    return _clone(copy, replace(binding, account=_account_hash(copy), host=copy.base_url.host))
+    account = _account_hash(copy)
+    if account != binding.home:
+        binding.limiter.know(account, *_identity(copy))
+    return _clone(copy, replace(binding, account=account, host=copy.base_url.host))
 
 
 def _look_for_hooks(kind: type) -> None:

@@ -15,6 +15,7 @@ somebody rings when the next one's turn comes:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from throttle.bucket import NEVER
@@ -29,21 +30,44 @@ the others.
 """
 
 
+RESTLESS_US: Final = 500_000
+"""How often a restless gate looks again: twice within the second in which a changed file is to be noticed."""
+
+
 class Gate:
     """The gate of one pool."""
 
-    __slots__ = ("_keeper", "_orders", "_ring_at_us", "_still", "_waiters", "learns", "pool", "warned_us")
+    __slots__ = ("_keeper", "_orders", "_restless", "_ring_at_us", "_still", "_waiters", "beside", "pool", "warned_us")
 
-    def __init__(self, pool: Pool, *, learns: bool) -> None:
-        """Make a gate; `learns` tells whether the pool's meters follow what the server says."""
+    def __init__(self, pool: Pool, *, restless: bool = False) -> None:
+        """Make a gate; a `restless` one rings at least every `RESTLESS_US` while anybody waits, as limits that live
+        in a file may change meanwhile.
+        """
         self.pool = pool
-        self.learns = learns
+        self.beside: tuple[Gate, ...] = ()
+        self._restless = restless
         self.warned_us = -NEVER
         self._waiters: dict[Runtime, int] = {}  # how many wait in each
         self._orders: dict[Runtime, int] = {}  # who rings for us, and when
         self._still: set[Runtime] = set()
         self._keeper: Runtime | None = None
         self._ring_at_us = NEVER
+
+    def stand_beside(self, gates: Iterable[Gate]) -> None:
+        """Find the gates that share a meter with this one: what happens at one of them concerns the others."""
+        mine = set(self.pool.meters)
+        for gate in gates:
+            if gate is not self and not mine.isdisjoint(gate.pool.meters):
+                self.beside += (gate,)
+                gate.beside += (self,)
+                gate.pool.beside = tuple(other.pool for other in gate.beside)
+        self.pool.beside = tuple(other.pool for other in self.beside)
+
+    def tick_all(self, now_us: int) -> None:
+        """Tick this gate, and those that share a meter with it."""
+        self.tick(now_us)
+        for gate in self.beside:
+            gate.tick(now_us)
 
     def enqueue(self, now_us: int, ticket: Ticket, owner: Runtime, handle: Any) -> None:
         """Let a ticket wait in a runtime. It may be admitted before this returns."""
@@ -59,7 +83,7 @@ class Gate:
         if ticket.state == WAITING:
             self._forget(ticket)
         if self.pool.withdraw(now_us, ticket):
-            self.tick(now_us)
+            self.tick_all(now_us)
 
     def tick(self, now_us: int) -> None:
         """Let everybody go whose turn has come, and see to the next ring."""
@@ -91,6 +115,8 @@ class Gate:
         """See to it that somebody rings at the pool's next instant, and somebody else a little later."""
         while self._waiters:
             at_us = self.pool.next_at(now_us)
+            if self._restless:
+                at_us = min(at_us, now_us + RESTLESS_US)
             self._ring_at_us = at_us
             if at_us >= NEVER:
                 return

@@ -54,7 +54,9 @@ def unmet_readings(meters: Sequence[Meter], readings: Sequence[Reading]) -> list
 
 def refused_meter(meters: Sequence[Meter], refusal: Refusal) -> Meter | None:
     """Find the meter that a refusal names; None where it names none of them."""
-    mine = [meter for meter in meters if meter.unit == refusal.unit]
+    mine = [meter for meter in meters if meter.unit == refusal.unit and meter.window_s > 0]
+    mine = [meter for meter in mine if meter.pool == refusal.pool] or mine
+    mine = [meter for meter in mine if meter.scope == refusal.scope] or mine
     if refusal.window_s is not None:
         mine = [meter for meter in mine if meter.window_s == refusal.window_s] or mine
     return min(mine, key=lambda meter: meter.window_s, default=None)
@@ -75,9 +77,11 @@ def meter_name(unit: str, window_s: float) -> str:
 
 
 def _place_of(meters: Sequence[Meter], reading: Reading) -> int | None:
-    if reading.scope != "organization":
-        return None
-    mine = [i for i, meter in enumerate(meters) if meter.unit == reading.unit and meter.window_s > 0]
+    mine = [
+        i
+        for i, meter in enumerate(meters)
+        if meter.unit == reading.unit and meter.scope == reading.scope and meter.window_s > 0 and not meter.counts
+    ]
     if reading.window_s is not None:
         near = next((i for i in mine if _is_near(meters[i].window_s, reading.window_s)), None)
         if near is not None or reading.window_s in (DAY_S, MONTH_S):

@@ -16,23 +16,25 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self, get_args
 
+from throttle.account import Account, Identity
 from throttle.bucket import NEVER
 from throttle.costs import CallCost, default_charge
 from throttle.costs.history import OutputHistory
-from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
+from throttle.errors import LimitsError, RequestTooLarge, ThrottleError, WaitTimeout
 from throttle.feedback.belief import Belief
 from throttle.feedback.headers import Reading, read_headers
 from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
-from throttle.learning import MINUTE_S, meter_name, takes_bursts, unmet_readings
-from throttle.limits import LimitsTable, load_limits, resolve
-from throttle.limits.values import Match, MeterSpec, PoolSpec, ResolvedLimits
-from throttle.meter import Amount, BucketMeter, InFlightMeter, Meter
+from throttle.learning import unmet_readings
+from throttle.limits import LimitsFile, LimitsTable, bundled_path, find_source, load_limits
+from throttle.limits.values import PoolSpec, Variant
+from throttle.meter import Amount, BucketMeter, Meter, ResetMeter
+from throttle.metering import Pacing, Workshop
 from throttle.outcome import Outcome
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot, Ticket
 from throttle.retry import RETRIED
@@ -45,10 +47,12 @@ logger = logging.getLogger("throttle")
 LONG_WAIT_S: Final = 30.0
 """A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
 
+LOOK_US: Final = 500_000
+"""How often is looked for limits that have changed: twice within the second in which a changed file is to be noticed.
+"""
+
 KEYS_MOST: Final = 100_000
 """How many keys' last calls are remembered, for `options(delay=…, key=…)`."""
-
-Pacing = Literal["auto", "burst", "smooth"]
 
 LimitsSource = str | os.PathLike[str] | Mapping[str, Any] | LimitsTable
 
@@ -59,11 +63,14 @@ class Snapshot:
 
     Attributes:
         tier: the tier that the limits are of.
+        tier_origin: who says so: `"given"`, `"detected"` from the limits that answers show, or `"assumed"` until one
+            does.
         source: where the limits come from: a path, or `limits=`.
         pools: the state of each pool in use, by name; those of other accounts are named `name@account`.
     """
 
     tier: str
+    tier_origin: str
     source: str
     pools: Mapping[str, PoolSnapshot]
 
@@ -74,13 +81,17 @@ class Route:
 
     Attributes:
         gate: the gate of their pool.
+        learns: whether the pool's meters follow what the server says.
         charge: what the server books (`auto` or one of `throttle.costs.CHARGES`).
         weight: the part of one of the pool's tokens that one of the model's counts.
+        variants: other pools for some of the calls, by what the limits file says.
     """
 
     gate: Gate
+    learns: bool
     charge: str
     weight: float
+    variants: tuple[Variant, ...]
 
 
 class Permit(Ticket):
@@ -90,16 +101,15 @@ class Permit(Ticket):
     a call that was not sent after all.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_max_wait_s", "_weight", "charge", "limiter")
+    __slots__ = ("__weakref__", "_gate", "_max_wait_s", "_weight", "account", "charge", "limiter")
 
-    def __init__(
-        self, limiter: Limiter, route: Route, model: str, amounts: tuple[Amount, ...], max_wait_s: float | None
-    ) -> None:
-        super().__init__(route.gate.pool, model, amounts)
+    def __init__(self, limiter: Limiter, account: str, route: Route, model: str, max_wait_s: float | None) -> None:
+        super().__init__(route.gate.pool, model, ())
         self.limiter = limiter
+        self.account = account
+        self.charge = ""
         self._gate = route.gate
         self._weight = route.weight
-        self.charge = ""
         self._max_wait_s = max_wait_s
 
     # waiting
@@ -207,6 +217,8 @@ class Limiter:
         account: str | None = None,
         pacing: Pacing = "auto",
         clock: Callable[[], int] | None = None,
+        who: Identity | None = None,
+        api_key: str | None = None,
     ) -> None:
         """Make a limiter.
 
@@ -218,20 +230,30 @@ class Limiter:
             pacing: `"burst"` lets calls go as soon as there is room, `"smooth"` spreads them evenly, `"auto"` bursts
                 where the host is known to take it or its headers show it and spreads elsewhere.
             clock: a monotonic clock in whole microseconds, for tests in virtual time.
+            who: whom the calls are made as and to, where the limits file has several accounts, projects or servers; a
+                wrapped client tells it by itself.
+            api_key: the key that the calls are made with, to find its account in the file by; it is not kept.
 
         Raises:
             LimitsError: the limits can't be used, or the tier is unknown.
         """
         if pacing not in get_args(Pacing):
             raise ValueError(f"pacing={pacing!r}: one of {', '.join(get_args(Pacing))} is wanted")
-        self._pacing = pacing
-        self._table = load_limits(limits)
-        self._limits: ResolvedLimits = resolve(self._table, tier=tier, account=account)
         self._clock = clock or _monotonic_us
+        self._epoch_s = time.time() - self._clock() / 1e6
+        self._workshop = Workshop(pacing, self._wall_s)
+        self._file = _live_file(limits)
+        table = self._file.table if self._file else load_limits(limits)
+        self._given = (tier, account)
+        name = account if who is None or account is not None else who.account_in(table, api_key)
+        self._home = Account(table, tier=tier, name=name, who=who or Identity(), wall_s=self._wall_s(self._clock()))
+        self._accounts: dict[str, Account] = {"": self._home}
+        self._look_at_us = self._clock() + LOOK_US
         self._lock = threading.Lock()
         self._notes: deque[tuple[Permit, str]] = deque()
         self._pools: dict[tuple[str, ...], Gate] = {}
-        self._routes: dict[tuple[str, str], Route] = {}
+        self._meters: dict[tuple[str, str], tuple[Meter, ...]] = {}
+        self._routes: dict[tuple[str, str, str], Route] = {}
         self._outputs = OutputHistory()
         self._last_by_key: dict[str, int] = {}
         self._threads = ThreadRuntime()
@@ -242,12 +264,12 @@ class Limiter:
     @property
     def tier(self) -> str:
         """The tier whose limits hold."""
-        return self._limits.tier
+        return self._home.limits.tier
 
     @property
     def source(self) -> str:
         """Where the limits come from: a path, or `limits=`."""
-        return self._limits.source
+        return self._home.limits.source
 
     # asking
 
@@ -275,7 +297,7 @@ class Limiter:
             WaitTimeout: it can't go within `max_wait`; at once, where that is known beforehand.
             RequestTooLarge: it can never go.
         """
-        return self._permit(self._route("", model), model, tokens, requests, images, max_wait, amounts)
+        return self._permit("", self._route("", model), model, tokens, requests, images, max_wait, amounts)
 
     def try_acquire(
         self, model: str, *, tokens: Amount = 0, requests: Amount = 1, images: Amount = 0, **amounts: Amount
@@ -285,7 +307,7 @@ class Limiter:
         Raises:
             RequestTooLarge: it can never go.
         """
-        permit = self._permit(self._route("", model), model, tokens, requests, images, None, amounts)
+        permit = self._permit("", self._route("", model), model, tokens, requests, images, None, amounts)
         if self._admit_now(permit):
             return permit
         permit.state = EXPIRED
@@ -303,7 +325,7 @@ class Limiter:
         Raises:
             RequestTooLarge: it can never go.
         """
-        permit = self._permit(self._route("", model), model, tokens, requests, images, None, amounts)
+        permit = self._permit("", self._route("", model), model, tokens, requests, images, None, amounts)
         permit.state = EXPIRED
         self._refuse_if_too_large(permit)
         with self._lock:
@@ -318,10 +340,16 @@ class Limiter:
             now_us = self._clock()
             pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._pools.values()}
         self._carry_out_notes()
-        return Snapshot(tier=self._limits.tier, source=self._limits.source, pools=MappingProxyType(pools))
+        home = self._home
+        return Snapshot(
+            tier=home.limits.tier,
+            tier_origin="detected" if home.is_detected else "assumed" if home.is_assumed else "given",
+            source=home.limits.source,
+            pools=MappingProxyType(pools),
+        )
 
     def __repr__(self) -> str:
-        return f"<Limiter {self._limits.tier} from {self._limits.source}, {len(self._pools)} pools>"
+        return f"<Limiter {self.tier} from {self.source}, {len(self._pools)} pools>"
 
     # for clients: calls whose cost is read from their body
 
@@ -333,6 +361,7 @@ class Limiter:
         *,
         tokens: int | None = None,
         max_wait_s: float | None = None,
+        service_tier: str | None = None,
         again: Permit | None = None,
         delay_s: float = 0.0,
         key: str | None = None,
@@ -345,14 +374,13 @@ class Limiter:
             cost: what it costs.
             tokens: what it is charged, in place of what the cost says.
             max_wait_s: as for `acquire`.
+            service_tier: what the call asks for.
             again: the permit of an earlier attempt that was refused; its place in the queue is kept.
             delay_s: how long the call keeps from the last one of its key, or from now where it has none.
             key: whose call it is.
         """
+        route = self._client_route(account, host, cost, service_tier)
         model = cost.model or ""
-        route = self._routes.get((account, model)) or self._open_route(account, model, host)
-        if not route.gate.learns:
-            self._begin_learning(route.gate, model, host)
         charge = self._charge(route, host, cost)
         units = route.gate.pool.units
         others: dict[str, Amount] = {}
@@ -363,7 +391,7 @@ class Limiter:
         if "output_tokens" in units:
             others["output_tokens"] = cost.cost.output_tokens
         images = cost.cost.images if "images" in units else 0
-        permit = self._permit(route, model, tokens or 0, 1, images, max_wait_s, others)
+        permit = self._permit(account, route, model, tokens or 0, 1, images, max_wait_s, others)
         if again is not None and again.pool is permit.pool:
             permit.number = again.number
         permit.charge = charge
@@ -373,7 +401,7 @@ class Limiter:
 
     def count(self, account: str, host: str, cost: CallCost) -> None:
         """Count the tokens of a call ahead of `permit_for`, which then finds them counted; may take long."""
-        route = self._routes.get((account, cost.model or "")) or self._open_route(account, cost.model or "", host)
+        route = self._client_route(account, host, cost, None)
         if route.gate.pool.units:
             cost.booked(self._charge(route, host, cost))
 
@@ -412,66 +440,155 @@ class Limiter:
 
     def has_limits_of(self, other: Limiter) -> bool:
         """Tell whether the other limiter has the same limits and tier."""
-        return self._table == other._table and self._limits == other._limits
+        return self._home.table == other._home.table and self._home.limits == other._home.limits
+
+    def know(self, account: str, who: Identity, api_key: str | None) -> None:
+        """Learn of another account whose calls this limiter is to hold; its limits are those that the file has for
+        it.
+        """
+        with self._lock:
+            if account in self._accounts:
+                return
+            home = self._home
+            tier, name = self._given
+            found = name if name is not None else who.account_in(home.table, api_key)
+            wall_s = self._wall_s(self._clock())
+            self._accounts[account] = Account(home.table, tier=tier, name=found, who=who, wall_s=wall_s)
+        self._carry_out_notes()
 
     # pools
 
     def _route(self, account: str, model: str) -> Route:
         """Find or make the way of a model's calls of an account."""
-        return self._routes.get((account, model)) or self._open_route(account, model)
+        return self._routes.get((account, model, "")) or self._open_route(account, model, "", None)
 
-    def _open_route(self, account: str, model: str, host: str | None = None) -> Route:
-        match = self._limits.match(model)
-        names = (account, *(spec.name for spec in match.pools)) if match else (account, "", model)
-        with self._lock:
-            gate = self._pools.get(names)
-            if gate is None:
-                name = match.pools[0].name if match else model
-                pool = Pool(f"{name}@{account}" if account else name, self._make_meters(match, host))
-                gate = self._pools[names] = Gate(pool, learns=host is not None)
-                if match is None:
-                    logger.warning("no limits are known for model %r: its calls are let through and counted", model)
-            if match is None:
-                route = Route(gate, "auto", 1)
-            else:
-                weight = match.weight.numerator if match.weight.denominator == 1 else float(match.weight)
-                route = Route(gate, match.pools[0].charge, weight)
-            self._routes[account, model] = route
+    def _client_route(self, account: str, host: str, cost: CallCost, service_tier: str | None) -> Route:
+        """Find or make the way of a client's call; its answers will be seen, so its meters follow them."""
+        model = cost.model or ""
+        route = self._routes.get((account, model, ""))
+        if route is None or not route.learns:
+            route = self._open_route(account, model, "", host)
+        for i, variant in enumerate(route.variants):
+            # most calls are far below a bound that a count could only confirm
+            is_long = variant.input_tokens_over and cost.input_bound > variant.input_tokens_over
+            if variant.holds(cost.input_tokens if is_long else 0, service_tier or ""):
+                key = (account, model, str(i))
+                return self._routes.get(key) or self._open_route(account, model, str(i), host)
         return route
 
-    def _make_meters(self, match: Match | None, host: str | None) -> tuple[Meter, ...]:
-        """Make a pool's meters: such as follow the server's answers where a client will bring them, else exact ones."""
-        now_us = self._clock()
-        specs = [(pool, spec) for pool in match.pools for spec in pool.meters] if match else []
-        return tuple(
-            _exact_meter(pool, spec, now_us)
-            if host is None or spec.unit == "in_flight"
-            else Belief(
-                spec.name,
-                spec.unit,
-                spec.limit,
-                round(spec.window_s * 1e6),
-                now_us=now_us,
-                origin=spec.origin,
-                burst_us=round(spec.burst_s * 1e6),
-                headroom=pool.headroom,
-                pacing=self._pacing,
-                bursts=takes_bursts(host),
-            )
-            for pool, spec in specs
-        )
-
-    def _begin_learning(self, gate: Gate, model: str, host: str) -> None:
-        """From now on answers to calls of this pool will be seen."""
-        match = self._limits.match(model)
+    def _open_route(self, account: str, model: str, variant: str, host: str | None) -> Route:
+        """Find or make a route, with the meters of its pools; `host` is whose answers they will follow, if any."""
         with self._lock:
-            if not gate.learns:
-                gate.learns = True
-                gate.pool.replace_meters(self._make_meters(match, host))
+            standing = self._accounts[account]
+            if host is not None:
+                standing.host = host
+            match = standing.match(model)
+            specs = () if match is None else match.variants[int(variant)].pools if variant else match.pools
+            names = (account, *(spec.name for spec in specs)) if match else (account, "", model)
+            gate = self._pools.get(names)
+            meters = tuple(meter for spec in specs for meter in self._meters_of(account, spec, host))
+            if gate is None:
+                name = specs[0].name if specs else model
+                pool = Pool(f"{name}@{account}" if account else name, meters)
+                gate = self._pools[names] = Gate(pool, restless=self._file is not None)
+                gate.stand_beside(self._pools.values())
+                if match is None:
+                    logger.warning("no limits are known for model %r: its calls are let through and counted", model)
+            elif specs and gate.pool.meters[: len(meters)] != meters:
+                gate.pool.replace_meters(meters)
                 gate.tick(self._clock())
+            weight = float(match.weight) if match else 1.0
+            route = self._routes[account, model, variant] = Route(
+                gate=gate,
+                learns=host is not None,
+                charge=specs[0].charge if specs else "auto",
+                weight=int(weight) if weight.is_integer() else weight,
+                variants=match.variants if match and not variant else (),
+            )
+        return route
+
+    def _meters_of(self, account: str, spec: PoolSpec, host: str | None) -> tuple[Meter, ...]:
+        """Find or make a pool's meters: several gates may stand before one. They learn from when a client comes
+        first.
+        """
+        key = (account, spec.name)
+        there = self._meters.get(key)
+        if there is None or (host is not None and any(isinstance(meter, BucketMeter) for meter in there)):
+            now_us = self._clock()
+            made = [self._workshop.meter_of(spec, meter, now_us, host) for meter in spec.meters]
+            kept = {meter.name: meter for meter in there or () if not isinstance(meter, BucketMeter)}
+            there = self._meters[key] = tuple(kept.get(meter.name, meter) for meter in made)
+        return there
+
+    # limits that change
+
+    def _look_around(self) -> None:
+        """Notice, at most every half second, what has changed: the file, or a tier that changes by itself."""
+        news: list[str] = []
+        with self._lock:
+            now_us = self._clock()
+            if now_us < self._look_at_us:
+                return
+            self._look_at_us = now_us + LOOK_US
+            wall_s = self._wall_s(now_us)
+            update = self._file.check() if self._file else None
+            if update is not None and update.error is not None:
+                news.append(f"the limits stay as they were: {update.error}")
+            table = update.table if update else None
+            for account in self._accounts.values():
+                if table is not None or account.is_due(wall_s):
+                    news += self._refresh(account, wall_s, table)
+        self._carry_out_notes()
+        for line in news:
+            logger.warning("%s", line)
+
+    def _refresh(self, account: Account, wall_s: float, table: LimitsTable | None) -> list[str]:
+        before = account.limits
+        try:
+            changed = account.refresh(wall_s, table)
+        except LimitsError as error:
+            return [f"the limits stay as they were: {error}"]
+        if not changed:
+            return []
+        self._adopt_limits()
+        now = account.limits
+        if before.tier != now.tier:
+            return [f"the tier is {now.tier} from now on, after {before.tier}"]
+        return [f"the limits of {now.source} are taken up"]
+
+    def _adopt_limits(self) -> None:
+        """Bring every meter in line with what the limits say now; levels stay, and nobody who waits is lost."""
+        now_us = self._clock()
+        self._routes.clear()
+        for (name, pool_name), meters in list(self._meters.items()):
+            account = self._accounts[name]
+            spec = next((spec for spec in account.limits.pools if spec.name == pool_name), None)
+            if spec is None:
+                continue
+            learns = any(isinstance(meter, Belief) for meter in meters)
+            host = account.host if learns else None
+            by_name = {meter.name: meter for meter in meters}
+            told = []
+            for wanted in spec.meters:
+                meter = by_name.get(wanted.name)
+                if meter is None or isinstance(meter, ResetMeter) != bool(wanted.resets):
+                    meter = self._workshop.meter_of(spec, wanted, now_us, host)
+                elif meter.origin != "server" and meter.limit != wanted.limit:
+                    meter.adopt(now_us, wanted.limit, wanted.origin)
+                told.append(meter)
+            self._meters[name, pool_name] = tuple(told)
+        for names, gate in self._pools.items():
+            kept = tuple(meter for name in names[1:] for meter in self._meters.get((names[0], name), ()))
+            if kept and kept != gate.pool.meters:
+                gate.pool.replace_meters(kept)
+            gate.tick(now_us)
+
+    def _wall_s(self, now_us: int) -> float:
+        return self._epoch_s + now_us / 1e6
 
     def _permit(
         self,
+        account: str,
         route: Route,
         model: str,
         tokens: Amount,
@@ -486,16 +603,27 @@ class Limiter:
             )
         tokens = tokens * route.weight
         known: dict[str, Amount] = {"requests": requests, "tokens": tokens, "images": images, "in_flight": 1, **others}
-        amounts = tuple([known.get(unit, 0) for unit in route.gate.pool.units])
-        return Permit(self, route, model, amounts, max_wait_s)
+        permit = Permit(self, account, route, model, max_wait_s)
+        permit.amounts = tuple(
+            [
+                sum(known.get(unit, 0) * factor for unit, factor in meter.counts)
+                if meter.counts
+                else known.get(meter.unit, 0)
+                for meter in permit.meters
+            ]
+        )
+        return permit
 
     # the leaf: how a permit is waited for
 
     def _admit_now(self, permit: Permit) -> bool:
         if permit.state != NEW:
             raise ThrottleError(f"this permit has been used: {permit!r}")
+        now_us = self._clock()
+        if now_us >= self._look_at_us:
+            self._look_around()
         with self._lock:
-            admitted = permit.pool.try_take(self._clock(), permit)
+            admitted = permit.pool.try_take(now_us, permit)
         if self._notes:
             self._carry_out_notes()
         return admitted
@@ -510,6 +638,8 @@ class Limiter:
                 until_us = threads.until_us(gate, sleeper)
             while permit.state == WAITING:
                 sleeper.sleep(None if until_us >= NEVER else max(0, until_us - self._clock()) / 1e6)
+                if self._file is not None:
+                    self._look_around()
                 with self._lock:
                     if permit.state == WAITING:
                         gate.ring(self._clock(), threads)
@@ -592,29 +722,43 @@ class Limiter:
                 )
 
     def _ring(self, runtime: Runtime, gate: Gate) -> None:
+        if self._file is not None:
+            self._look_around()
         with self._lock:
             gate.ring(self._clock(), runtime)
         self._carry_out_notes()
 
     # what happens to a permit afterwards
 
-    def _observe(self, permit: Permit, headers: Mapping[str, str], host: str = "") -> None:
-        readings = read_headers(headers, wall_s=time.time())
-        gate = permit._gate
+    def _observe(self, permit: Permit, headers: Mapping[str, str]) -> None:
+        wall_s = time.time()
+        readings = read_headers(headers, wall_s=wall_s)
+        pool = permit.pool
         with self._lock:
             now_us = self._clock()
-            permit.pool.answered(now_us, permit, readings)
-            born: tuple[Belief, ...] = ()
-            if gate.learns and readings and (unmet := unmet_readings(permit.pool.meters, readings)):
-                born = tuple(_learned_meter(reading, now_us, host, self._pacing) for reading in unmet)
-                permit.pool.replace_meters(permit.pool.meters + born)
-            news = [f"the server has a limit of {m.limit:,g} {m.unit} in {m.window_s:g} s" for m in born]
-            news += _adopted(permit.pool.meters)
-            gate.tick(now_us)
+            pool.answered(now_us, permit, readings)
+            news = _adopted(pool.meters)
+            if readings and self._accounts[permit.account].host is not None:
+                news += self._learn_limits(permit, readings, now_us, wall_s)
+            permit._gate.tick_all(now_us)
         if self._notes:
             self._carry_out_notes()
         for line in news:
-            logger.warning("pool %s: %s", permit.pool.name, line)
+            logger.warning("pool %s: %s", pool.name, line)
+
+    def _learn_limits(self, permit: Permit, readings: Sequence[Reading], now_us: int, wall_s: float) -> list[str]:
+        """Make meters of limits that only the headers tell of, and see which tier they are those of."""
+        pool, account = permit.pool, self._accounts[permit.account]
+        news = []
+        if unmet := unmet_readings(pool.meters, readings):
+            born = tuple(self._workshop.meter_told(reading, now_us, account.host or "") for reading in unmet)
+            pool.replace_meters(pool.meters + born)
+            news += [f"the server has a limit of {m.limit:,g} {m.unit} in {m.window_s:g} s" for m in born]
+        if account.is_assumed and (tiers := account.observe(permit.model, readings, wall_s)):
+            news.append(f"the limits in the server's answers are those of {' or '.join(tiers)}")
+            if not account.is_assumed:
+                self._adopt_limits()
+        return news
 
     def _refused(self, permit: Permit, refusal: Refusal, pause_s: float) -> None:
         pool = permit.pool
@@ -630,7 +774,7 @@ class Limiter:
                 reason = "a pause that the server asked for" if refusal.kind == "rate" else "the server's overload"
                 pool.pause(now_us + math.ceil(pause_s * 1e6), reason)
             news = _adopted(pool.meters)
-            permit._gate.tick(now_us)
+            permit._gate.tick_all(now_us)
         self._carry_out_notes()
         for line in news:
             logger.warning("pool %s: %s", pool.name, line)
@@ -699,34 +843,12 @@ def _adopted(meters: tuple[Meter, ...]) -> list[str]:
     return news
 
 
-def _exact_meter(pool: PoolSpec, spec: MeterSpec, now_us: int) -> Meter:
-    if spec.unit == "in_flight":
-        return InFlightMeter(spec.name, spec.limit, origin=spec.origin)
-    return BucketMeter(
-        spec.name,
-        spec.unit,
-        spec.limit,
-        round(spec.window_s * 1e6),
-        now_us=now_us,
-        burst_us=round(spec.burst_s * 1e6),
-        headroom=pool.headroom,
-        origin=spec.origin,
-    )
-
-
-def _learned_meter(reading: Reading, now_us: int, host: str, pacing: Pacing) -> Belief:
-    """Make a meter of what a header tells where the limits file tells nothing."""
-    window_s = reading.window_s or reading.said_window_s or MINUTE_S
-    return Belief(
-        meter_name(reading.unit, window_s),
-        reading.unit,
-        float(reading.limit or 1),
-        round(window_s * 1e6),
-        now_us=now_us,
-        origin="server",
-        pacing=pacing,
-        bursts=takes_bursts(host),
-    )
+def _live_file(limits: LimitsSource | None) -> LimitsFile | None:
+    """Open the limits file that is to be followed; the bundled one and what was given in code don't change."""
+    if limits is not None and not isinstance(limits, str | os.PathLike):
+        return None
+    path = find_source(limits)
+    return None if path == bundled_path() else LimitsFile(path)
 
 
 def _timeout(permit: Permit, meter: str | None, ready_in_s: float | None) -> WaitTimeout:

@@ -7,6 +7,7 @@ call may go, and charges all of them at the one instant at which every one can p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -16,7 +17,10 @@ from throttle.feedback.belief import BeliefSnapshot
 from throttle.feedback.headers import Reading
 from throttle.feedback.refusals import Refusal
 
-__all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot"]
+__all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot", "ResetMeter"]
+
+FORETOLD_US = 400 * 86_400_000_000
+"""How far ahead a wait is foretold for a meter that is full again at an hour of the day."""
 
 Amount = float
 """What a call is charged, in a meter's unit; mostly a whole number."""
@@ -48,10 +52,17 @@ class MeterSnapshot:
 class Meter(Protocol):
     """The seam between a pool and its meters. `mark` is whatever `take` returned for that call.
 
-    `crowded` is set by the pool: more than one call waits.
+    Attributes:
+        crowded: more than one call waits; set by the pool.
+        pool: the pool's name in the limits file, which servers name in refusals.
+        scope: `"organization"`, or `"project"` for a project's own limit.
+        counts: what a call is charged, as units with their factors; empty: the meter's own unit.
     """
 
     crowded: bool
+    pool: str
+    scope: str
+    counts: tuple[tuple[str, float], ...]
 
     @property
     def name(self) -> str: ...
@@ -103,6 +114,9 @@ class Meter(Protocol):
         didn't say for which.
         """
 
+    def adopt(self, now_us: int, limit: float, origin: str) -> None:
+        """Go on with another limit; the level stays, but for what no longer fits."""
+
     def snapshot(self, now_us: int) -> MeterSnapshot | BeliefSnapshot: ...
 
 
@@ -111,7 +125,19 @@ class BucketMeter:
     books.
     """
 
-    __slots__ = ("bucket", "crowded", "largest", "name", "origin", "unit")
+    __slots__ = (
+        "_burst_us",
+        "_headroom",
+        "bucket",
+        "counts",
+        "crowded",
+        "largest",
+        "name",
+        "origin",
+        "pool",
+        "scope",
+        "unit",
+    )
 
     def __init__(
         self,
@@ -137,13 +163,29 @@ class BucketMeter:
             headroom: the fraction of the limit that is left to others, 0 to below 1.
             origin: where the limit comes from.
         """
-        usable = max(1, int(limit * (1 - Fraction(headroom).limit_denominator(10**6))))
         self.name = name
         self.unit = unit
         self.origin = origin
+        self.pool = ""
+        self.scope = "organization"
+        self.counts: tuple[tuple[str, float], ...] = ()
         self.crowded = False
+        self._burst_us = burst_us
+        self._headroom = Fraction(headroom).limit_denominator(10**6)
         self.largest = max(1.0, limit * burst_us / window_us)
-        self.bucket = Bucket(usable, window_us, at_us=now_us, capacity=max(usable * burst_us, window_us))
+        usable, capacity = self._usable(limit, window_us)
+        self.bucket = Bucket(usable, window_us, at_us=now_us, capacity=capacity)
+
+    def _usable(self, limit: float, window_us: int) -> tuple[int, int]:
+        """Tell what headroom leaves of a limit: tokens a window, and the grains that the bucket holds."""
+        usable = max(1, int(limit * (1 - self._headroom)))
+        return usable, max(usable * self._burst_us, window_us)
+
+    def adopt(self, now_us: int, limit: float, origin: str) -> None:
+        window_us = self.bucket.window_us
+        self.origin = origin
+        self.largest = max(1.0, limit * self._burst_us / window_us)
+        self.bucket.resize(now_us, *self._usable(limit, window_us))
 
     def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
         bucket = self.bucket
@@ -207,13 +249,16 @@ class BucketMeter:
 class InFlightMeter:
     """A bound on the calls that are under way at the same time. A place comes back when a call ends, not with time."""
 
-    __slots__ = ("crowded", "limit", "name", "origin", "taken", "unit", "window_s")
+    __slots__ = ("counts", "crowded", "limit", "name", "origin", "pool", "scope", "taken", "unit", "window_s")
 
     def __init__(self, name: str, limit: int, *, origin: str) -> None:
         self.name = name
         self.unit = "in_flight"
-        self.limit = limit
+        self.limit: float = limit
         self.origin = origin
+        self.pool = ""
+        self.scope = "organization"
+        self.counts: tuple[tuple[str, float], ...] = ()
         self.taken: float = 0
         self.window_s = 0.0
         self.crowded = False
@@ -247,6 +292,9 @@ class InFlightMeter:
     def settle(self, now_us: int, mark: Amount, amount: Amount) -> Amount:
         return mark
 
+    def adopt(self, now_us: int, limit: float, origin: str) -> None:
+        self.limit, self.origin = limit, origin
+
     def snapshot(self, now_us: int) -> MeterSnapshot:
         return MeterSnapshot(
             name=self.name,
@@ -257,3 +305,105 @@ class InFlightMeter:
             capacity=self.limit,
             origin=self.origin,
         )
+
+
+class ResetMeter:
+    """A meter that does not refill: what was taken comes back all at once, at an hour of the day."""
+
+    __slots__ = (
+        "_next_us",
+        "_until_us",
+        "counts",
+        "crowded",
+        "limit",
+        "name",
+        "origin",
+        "pool",
+        "scope",
+        "taken",
+        "unit",
+        "window_s",
+    )
+
+    def __init__(
+        self, name: str, unit: str, limit: int, next_us: Callable[[int], int], *, window_s: float, origin: str
+    ) -> None:
+        """Make the meter, with nothing taken; `next_us` tells for an instant the next one at which it is full again."""
+        self.name = name
+        self.unit = unit
+        self.limit: float = limit
+        self.window_s = window_s
+        self.origin = origin
+        self.pool = ""
+        self.scope = "organization"
+        self.counts: tuple[tuple[str, float], ...] = ()
+        self.crowded = False
+        self.taken: float = 0
+        self._next_us = next_us
+        self._until_us = -NEVER
+
+    @property
+    def largest(self) -> float:
+        return self.limit
+
+    def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
+        self._roll(now_us)
+        if amount > self.limit and self.origin != "bundled":
+            return NEVER
+        return now_us if min(amount, self.limit) <= self.limit - self.taken else self._until_us
+
+    def foretell(self, now_us: int, total: Amount, model: str) -> int:
+        self._roll(now_us)
+        left, at_us = self.limit - self.taken, now_us
+        while total > left and at_us < now_us + FORETOLD_US:
+            at_us = self._until_us if at_us == now_us else self._next_us(at_us)
+            left += self.limit
+        return at_us
+
+    def take(self, now_us: int, amount: Amount, model: str) -> tuple[int, Amount]:
+        self._roll(now_us)
+        self.taken += amount
+        return self._until_us, amount
+
+    def cancel(self, now_us: int, mark: tuple[int, Amount]) -> None:
+        until_us, amount = mark
+        self._roll(now_us)
+        if until_us == self._until_us:  # what was taken before a reset has come back already
+            self.taken -= amount
+
+    def release(self, now_us: int, mark: tuple[int, Amount]) -> None:
+        pass
+
+    def settle(self, now_us: int, mark: tuple[int, Amount], amount: Amount) -> tuple[int, Amount]:
+        self.cancel(now_us, mark)
+        return self.take(now_us, amount, "")
+
+    def answered(self, now_us: int, mark: tuple[int, Amount], reading: Reading | None) -> None:
+        """Follow the server where it counts more than we do."""
+        self._roll(now_us)
+        if reading is not None and reading.remaining is not None and mark[0] == self._until_us:
+            self.taken = max(self.taken, self.limit - reading.remaining)
+
+    def refused(self, now_us: int, mark: tuple[int, Amount], refusal: Refusal, *, mine: bool | None) -> None:
+        self.cancel(now_us, mark)
+        if mine:
+            self.taken = max(self.taken, self.limit)
+
+    def adopt(self, now_us: int, limit: float, origin: str) -> None:
+        self.limit, self.origin = limit, origin
+
+    def snapshot(self, now_us: int) -> MeterSnapshot:
+        self._roll(now_us)
+        return MeterSnapshot(
+            name=self.name,
+            unit=self.unit,
+            level=float(self.limit - self.taken),
+            limit=self.limit,
+            window_s=self.window_s,
+            capacity=self.limit,
+            origin=self.origin,
+        )
+
+    def _roll(self, now_us: int) -> None:
+        if now_us >= self._until_us:
+            self._until_us, self.taken = self._next_us(now_us), 0

@@ -9,6 +9,8 @@ Rules for whoever edits this file:
   for the slower one is wrong: while one delays, the other refills past what the server's clipped bucket can.
 - The queue is FIFO by sequence number, and its head reserves: nobody overtakes it, however small. So a large call is
   never starved.
+- Where pools share a meter (an organization's beside several projects', a long-context one), a call leaves in it what
+  the head of another pool has waited for longer, so that the rule above holds across pools.
 - A ticket that comes back after a refusal keeps its number and so goes to the head.
 - A ticket with an earliest time of its own is in nobody's way: it stands aside until then and takes its place by
   number.
@@ -48,9 +50,9 @@ SWEEP_AT = 64
 
 
 class Ticket:
-    """One call's place in a pool: what it costs, where it stands, and once it was admitted, the meters that it was
-    charged to, with their marks. While it waits, `owner` is the runtime in which somebody waits for it, and `handle`
-    is what that runtime needs to wake them."""
+    """One call's place in a pool: what it costs, in the units of the meters that it is charged to, where it stands,
+    and once it was admitted, the meters' marks. While it waits, `owner` is the runtime in which somebody waits for
+    it, and `handle` is what that runtime needs to wake them."""
 
     __slots__ = (
         "amounts",
@@ -76,7 +78,7 @@ class Ticket:
         self.number = 0
         self.earliest_us = 0
         self.deadline_us = NEVER
-        self.meters: tuple[Meter, ...] = ()
+        self.meters = pool.meters
         self.marks: tuple[Any, ...] = ()
         self.waited_us = 0
         self.asked_us = 0
@@ -145,6 +147,7 @@ class Pool:
         self.under_way = 0
         self.paused_until_us = 0
         self.paused_for = ""
+        self.beside: tuple[Pool, ...] = ()  # those that share a meter with this one
         self._queue: deque[Ticket] = deque()
         self._later: list[tuple[int, int, Ticket]] = []
         self._deadlines: list[tuple[int, int, Ticket]] = []
@@ -163,8 +166,12 @@ class Pool:
             ticket.number = self._number
         if self._queue or now_us < self.paused_until_us or now_us < ticket.earliest_us:
             return False
-        if len(ticket.amounts) != len(self.meters):
+        if ticket.meters is not self.meters:
             self._fit(ticket)
+        if self.beside:
+            ticket.asked_us = now_us
+            if self._hold(now_us, ticket).ready_at_us > now_us:
+                return False
         alone = not self.under_way
         model = ticket.model
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
@@ -178,7 +185,7 @@ class Pool:
         if not ticket.number:
             self._number += 1
             ticket.number = self._number
-        if len(ticket.amounts) != len(self.meters):
+        if ticket.meters is not self.meters:
             self._fit(ticket)
         ticket.state = WAITING
         ticket.asked_us = now_us
@@ -300,6 +307,7 @@ class Pool:
         for ticket in self._everybody():
             self._fit(ticket)
             self._want(ticket, 1)
+        self._set_crowded(self._crowded)
 
     # runtimes that stand still
 
@@ -372,17 +380,30 @@ class Pool:
         hold = self._pause_hold(now_us)
         alone = not self.under_way
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
+            if self.beside and (claimed := self._claimed(now_us, meter, ticket)):
+                amount = max(amount, min(amount + claimed, meter.largest))
             at_us = meter.ready_at(now_us, amount, ticket.model, alone)
             if at_us > hold.ready_at_us:
                 hold = Hold(meter.name, at_us)
         return hold
+
+    def _claimed(self, now_us: int, meter: Meter, ticket: Ticket) -> Amount:
+        """Tell what calls of other pools that wait for this meter, and have waited for longer, have a claim to."""
+        claimed: Amount = 0
+        for pool in self.beside:
+            head = pool._head()
+            if head is None or head.asked_us >= ticket.asked_us or meter not in pool.meters:
+                continue
+            amount = head.amounts[pool.meters.index(meter)]
+            if meter.ready_at(now_us, amount, head.model, not pool.under_way) > now_us:
+                claimed += amount
+        return claimed
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
         model = ticket.model
         ticket.marks = tuple(
             [meter.take(now_us, amount, model) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
         )
-        ticket.meters = self.meters
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
         self.admitted += 1
@@ -392,11 +413,14 @@ class Pool:
             self._longest_us = waited_us
 
     def _fit(self, ticket: Ticket) -> None:
-        """Meters were added since the ticket was made: of what they count, all that is known is that a request is
-        one.
+        """The meters changed since the ticket was made. It keeps its amounts for those that count what the old ones
+        did; of what others count, all that is known is that a request is one.
         """
-        known = ticket.amounts[: len(self.meters)]
-        ticket.amounts = known + tuple(int(unit == "requests") for unit in self.units[len(known) :])
+        known = {meter.unit: amount for meter, amount in zip(ticket.meters, ticket.amounts, strict=True)}
+        known.setdefault("requests", 1)
+        known.setdefault("in_flight", 1)
+        ticket.meters = self.meters
+        ticket.amounts = tuple([known.get(unit, 0) for unit in self.units])
 
     def _end(self, ticket: Ticket) -> None:
         ticket.state = ENDED

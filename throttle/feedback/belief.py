@@ -204,6 +204,9 @@ class Belief:
         self.headroom = headroom
         self.pacing = pacing
         self.crowded = False
+        self.pool = ""
+        self.scope = "organization"
+        self.counts: tuple[tuple[str, float], ...] = ()
         self.change: tuple[float, float] | None = None
         self.filter = Filter(self.limit, self.rate, fixed=self.fixed)
         self.ledger = Ledger()
@@ -397,6 +400,13 @@ class Belief:
         elif mark.at > self._cut_at:
             self._cut_at = now
             self._untold(now, mine is True)
+
+    def adopt(self, now_us: int, limit: float, origin: str) -> None:
+        """Go on with another limit that somebody else than the server told; the level stays, as far as it fits."""
+        self._catch_up(now_us * 1e-6)
+        self._ease_until = -math.inf
+        self._relimit(float(limit))
+        self.origin, self.change = origin, None
 
     def snapshot(self, now_us: int) -> BeliefSnapshot:
         """Tell what is believed now."""
@@ -689,10 +699,10 @@ class Belief:
         if remaining > NEAR_FULL * self.limit:
             state.others *= 0.9
             cov[1][1] *= 0.9
-        brimming = (
-            self._resetless and remaining > NEAR_FULL * self.limit
-        )  # perhaps another bucket's brim: no evidence of ratios
-        if brimming or mark.at < self._clipped_at:  # it has been full since: an upper bound of the level, no more
+        if self._resetless and remaining > NEAR_FULL * self.limit:
+            self._brim(remaining, age, gone, order)
+            return
+        if mark.at < self._clipped_at:  # it has been full since: an upper bound of the level, no more
             surprise += state.expected(age, gone) - state.level
             surprise += (self.rate - state.others) * age - self._charged(gone)
             look = [1.0] + [0.0] * (len(cov) - 1)
@@ -732,6 +742,14 @@ class Belief:
             most = 3.0 * math.sqrt(total)
             mild = min(most, max(-most, surprise))
         state.correct(surprise, tied, total, prior=prior, after=after, mild=mild)
+
+    def _brim(self, remaining: float, age: float, gone: list[float], order: float) -> None:
+        """Place the level by a header without a reset that is nearly full: perhaps it is another bucket's brim, so it
+        tells nothing of ratios or others."""
+        state = self.filter
+        state.level = min(self.limit, remaining + self.rate * age - self._charged(gone))
+        state.narrow(0.0)
+        state.cov[0][0] = order + (0.01 * self.limit) ** 2
 
     def _charged(self, gone: list[float]) -> float:
         return sum(ratio * estimate for ratio, estimate in zip(self.filter.ratios, gone, strict=True))
