@@ -107,5 +107,5 @@ def _characters(endpoint: str, body: Mapping[str, Any]) -> int:
 def _images(endpoint: str, body: Mapping[str, Any]) -> int:
     if not endpoint.startswith("images/"):
         return 0
-    n = body.get("n")
-    return n if isinstance(n, int) and n > 0 else 1
+    told = str(body.get("n", 1))  # a field of an upload is text
+    return int(told) if told.isdigit() and int(told) else 1

@@ -72,6 +72,11 @@ class Fault:
         """Tell whether it comes before the judge, so that the call isn't charged."""
         return self.kind in UNCHARGED if self.charged is None else not self.charged
 
+    @property
+    def replaces_answer(self) -> bool:
+        """Tell whether it comes in the place of the answer."""
+        return self.kind in ("status", "500", *UNCHARGED)
+
     def fits(self, number: int, at_s: float, endpoint: str, model: str | None) -> bool:
         """Tell whether it may meet this call; leaves aside what is drawn and how often it was played."""
         return (

@@ -240,7 +240,7 @@ class Service:
             reply = json_reply(call, 400, wrong)
             reply.admission = verdict
             return self._with_limits(at, visit, reply, pools)
-        if visit.fault is not None and visit.fault.kind in ("status", "500", "503"):
+        if visit.fault is not None and visit.fault.replaces_answer:
             reply = self._fail(at, visit, visit.fault, pools)
             reply.admission = verdict
             return reply
