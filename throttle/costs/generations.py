@@ -120,6 +120,7 @@ _GENERATIONS: Final = tuple(
         (r"gpt-3\.?5-turbo-0301", replace(_MARCH_2023, name="gpt-3.5-turbo-0301", per_message=4)),
         (r"gpt-4(-32k)?-0314", replace(_MARCH_2023, name="gpt-4-0314", lead=2)),
         (r"gpt-4(-32k)?-0613|gpt-3\.?5-turbo(-16k)?-0613", replace(_MARCH_2023, name="june-2023")),
+        (r"gpt-4($|[-_:](?!o))|gpt-3\.?5", replace(_CLASSIC, name="cl100k", dialect=Dialect(apart=True))),
         (r"gpt-4o-mini-search|gpt-4o-search", replace(_CLASSIC, name="search-preview", lead=-4)),
         (r"gpt-4o-mini", replace(_CLASSIC, name="gpt-4o-mini", image=Tiles(2833, 5667))),
         (r"gpt-4\.1-mini", replace(_CLASSIC, name="gpt-4.1-mini", responses_image=2, image=Patches(1.62))),

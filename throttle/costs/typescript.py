@@ -55,11 +55,13 @@ class Dialect:
 
     Attributes:
         titles: whether a title is told, as a comment like a description.
+        apart: whether an empty line of comment stands between title and description.
         one_line: whether an object without a comment stands on one line.
         repeats: whether the members of `type: [..]` each repeat the comment of the whole.
     """
 
     titles: bool = True
+    apart: bool = False
     one_line: bool = True
     repeats: bool = True
 
@@ -134,9 +136,10 @@ class _Writer:
             schema, onward = self._resolved(member, trail)
             comments.append("".join(self._comments(schema)))
             types.append(self._type(schema, onward))
-        if any(comments):
-            return "".join(f"\n{comment} | {kind}" for comment, kind in zip(comments, types, strict=True))
-        return " | ".join(types)
+        if not any(comments):
+            return " | ".join(types)
+        lines = (f"\n{comment} | {kind}" for comment, kind in zip(comments, types, strict=True))
+        return "".join(lines) + ("\n" if comments[-1] else "")
 
     def _object(self, schema: Mapping[str, Any], trail: _Trail) -> str:
         required = as_items(schema.get("required"))
@@ -159,9 +162,13 @@ class _Writer:
             yield f"// {', '.join(bounds)}\n"
 
     def _words(self, schema: Mapping[str, Any]) -> Iterator[str]:
-        for key in ("title", "description") if self._dialect.titles else ("description",):
-            if key in schema and self._room > 0:
-                yield self._spent("".join(_comment(schema[key])))
+        if self._room < 0:
+            return
+        title = "".join(_comment(schema.get("title"))) if self._dialect.titles else ""
+        description = "".join(_comment(schema.get("description")))
+        between = "//\n" if title and description and self._dialect.apart else ""
+        if title or description:
+            yield self._spent(f"{title}{between}{description}")
 
     def _spent(self, text: str) -> str:
         self._room -= len(text)
