@@ -4,8 +4,8 @@
 Arize-ai/openinference, Future-House/ldp, braintrustdata/braintrust-sdk-python, charmbracelet/fantasy,
 elastic/elastic-otel-python-instrumentations, open-telemetry/opentelemetry-python-contrib, simonw/llm,
 traceloop/openllmetry; Apache-2.0 or BSD-3-Clause: DataDog/dd-trace-js, DataDog/dd-trace-py; MIT: Mirascope/mirascope,
-activeagents/activeagent, alexrudall/ruby-openai, jackmpcollins/magentic, tidyverse/ellmer, tmc/langchaingo,
-vicentereig/dspy.rb).
+crewAIInc/crewAI, pydantic/pydantic-ai, activeagents/activeagent, alexrudall/ruby-openai, jackmpcollins/magentic,
+tidyverse/ellmer, tmc/langchaingo, vicentereig/dspy.rb).
 """
 
 from __future__ import annotations

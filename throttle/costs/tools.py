@@ -20,8 +20,8 @@ _CUSTOM_IN_CHAT: Final = 76
 """A custom tool besides its name, description and grammar (one recording each, August 2025)."""
 
 
-_HOSTED: Final = {"web_search_preview": 294, "web_search": 322}
-"""Hosted tools that cost the same each time (gpt-4o and gpt-4.1, May 2025 to August 2026).
+_HOSTED: Final = {"web_search_preview": 294, "web_search": 322, "shell": 237}
+"""Hosted tools that cost the same each time (web search: gpt-4o and gpt-4.1, May 2025 to August 2026; shell: gpt-5.4).
 
 What they find isn't in it, and what others (files, code, MCP, …) tell the model can't be seen: it counts as nothing.
 """
