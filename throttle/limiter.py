@@ -32,7 +32,7 @@ from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
 from throttle.learning import unmet_readings
 from throttle.limits import LimitsFile, LimitsTable, bundled_path, find_source, load_limits
-from throttle.limits.values import PoolSpec, Variant
+from throttle.limits.values import PoolSpec, ResolvedLimits, Variant
 from throttle.meter import Amount, BucketMeter, Meter, ResetMeter
 from throttle.metering import Pacing, Workshop
 from throttle.outcome import Outcome
@@ -260,6 +260,11 @@ class Limiter:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
         self._trios: weakref.WeakKeyDictionary[Any, TrioRuntime] = weakref.WeakKeyDictionary()
         _LIMITERS.add(self)
+
+    @property
+    def limits(self) -> ResolvedLimits:
+        """The limits that hold now, as plain values."""
+        return self._home.limits
 
     @property
     def tier(self) -> str:

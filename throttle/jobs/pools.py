@@ -1,4 +1,4 @@
-"""What a job wants to know of the pool that a model's calls wait in."""
+"""What a job wants to know of the pool that a model's calls wait in, without opening it: that is for the first call."""
 
 from __future__ import annotations
 
@@ -18,15 +18,23 @@ def limiter_or_none(client: AnyClient) -> Limiter | None:
 
 
 def has_limits(limiter: Limiter | None, model: str) -> bool:
-    """Tell whether anything but the caller bounds a model's calls."""
-    return limiter is not None and bool(limiter._route("", model).gate.pool.meters)
+    """Tell whether limits are known for a model, or were told by the server since."""
+    if limiter is None:
+        return False
+    if limiter.limits.match(model) is not None:
+        return True
+    return any(pool.meters for name, pool in limiter.snapshot().pools.items() if name.partition("@")[0] == model)
 
 
 def bucket_tokens(limiter: Limiter | None, model: str) -> float | None:
-    """Return how many of the model's tokens one call may cost at most, by its pool's buckets; None where nothing
-    says."""
-    if limiter is None:
+    """Return how many of the model's tokens its pools' buckets hold, None where no limit is known."""
+    match = limiter.limits.match(model) if limiter is not None else None
+    if match is None:
         return None
-    route = limiter._route("", model)
-    sizes = [meter.largest for meter in route.gate.pool.meters if meter.unit == "tokens"]
-    return min(sizes) / float(route.weight) if sizes else None
+    sizes = [
+        meter.limit * meter.burst_s / meter.window_s * (1 - pool.headroom)
+        for pool in match.pools
+        for meter in pool.meters
+        if meter.unit == "tokens" and meter.window_s
+    ]
+    return min(sizes) / float(match.weight) if sizes else None

@@ -1,0 +1,260 @@
+"""Limits that change while a program runs: by time, with the file, and by what the server's answers show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+import throttle
+from tests.core.virtual import VirtualLoop, run_virtually
+from throttle import Limiter
+from throttle.account import Identity
+from throttle.client import wrap
+from throttle.costs import CallCost
+
+EMBED = CallCost({"model": "m", "input": "x"}, "/embeddings")
+
+
+def table(**tiers: Any) -> dict[str, Any]:
+    return {"version": 1, "families": {"all": {"models": ["*"]}}, "tiers": {k: {"all": v} for k, v in tiers.items()}}
+
+
+def limits_of(limiter: Limiter, pool: str = "all") -> dict[str, float]:
+    return {name: meter.limit for name, meter in limiter.snapshot().pools[pool].meters.items()}
+
+
+def openai_headers(rpm: int, tpm: int, used: int = 1) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit-requests": str(rpm),
+        "x-ratelimit-remaining-requests": str(rpm - used),
+        "x-ratelimit-reset-requests": f"{60 * used / rpm:.3f}s",
+        "x-ratelimit-limit-tokens": str(tpm),
+        "x-ratelimit-remaining-tokens": str(tpm - 1000 * used),
+        "x-ratelimit-reset-tokens": f"{60 * 1000 * used / tpm:.3f}s",
+    }
+
+
+# time
+
+
+def test_a_new_paying_account_has_the_higher_limits_after_48_hours_without_a_restart(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    since = datetime.now(UTC) - timedelta(hours=47, minutes=59)
+    given = table(**{"pay-as-you-go-new": {"rpm": 60}, "pay-as-you-go": {"rpm": 3000}})
+    given["accounts"] = {"default": {"tier": "pay-as-you-go-new", "since": since.isoformat()}}
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(given, clock=loop.now_us)
+        await limiter.acquire("m")
+        assert limits_of(limiter) == {"rpm": 60}
+        await asyncio.sleep(61)
+        await limiter.acquire("m")
+        assert limits_of(limiter) == {"rpm": 3000}
+        assert limiter.tier == "pay-as-you-go"
+
+    run_virtually(main)
+    assert "the tier is pay-as-you-go from now on, after pay-as-you-go-new" in caplog.text
+
+
+def test_a_meter_with_an_hour_of_its_own_is_full_again_then_and_not_before() -> None:
+    given = table(**{"tier-1": {"rpm": 6000, "rpd": {"limit": 2, "resets": "00:00 UTC"}}})
+
+    async def main(loop: VirtualLoop) -> float:
+        limiter = Limiter(given, clock=loop.now_us)
+        for _ in range(2):
+            await limiter.acquire("m")
+        wait_s = limiter.wait_time("m")
+        await limiter.acquire("m")
+        assert loop.time() == pytest.approx(wait_s, abs=0.01)
+        return wait_s
+
+    begun = datetime.now(UTC)
+    midnight = (begun + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert run_virtually(main) == pytest.approx((midnight - begun).total_seconds(), abs=5)
+
+
+def test_a_meter_of_ones_own_counts_what_the_file_says() -> None:
+    given = table(**{"tier-1": {"rpm": 600, "weighted": 100}})
+    given["meters"] = {"weighted": {"unit": "points", "window": 60, "counts": {"requests": 10, "images": 5}}}
+    limiter = Limiter(given, clock=lambda: 0)
+    assert limiter.try_acquire("m", images=8) is not None
+    assert limiter.snapshot().pools["all"].meters["weighted"].level == 50
+    assert limiter.try_acquire("m", images=9) is None
+    assert limiter.try_acquire("m", images=8) is not None
+
+
+# the file
+
+
+def write(path: Path, rpm: int) -> None:
+    path.write_text(f"version: 1\nfamilies: {{all: {{models: ['*']}}}}\ntiers: {{tier-1: {{all: {{rpm: {rpm}}}}}}}\n")
+    os.utime(path, (0, rpm))
+
+
+def test_a_changed_file_is_taken_up_while_a_caller_waits_and_the_level_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "limits.yaml"
+    write(path, 60)
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(path, clock=loop.now_us)
+        await limiter.acquire("m", requests=60)
+        waiting = asyncio.ensure_future(_await(limiter.acquire("m", requests=50)))
+        await asyncio.sleep(5)
+        write(path, 6000)
+        await waiting
+        assert loop.time() < 6.5
+        assert limits_of(limiter) == {"rpm": 6000}
+        assert limiter.snapshot().pools["all"].meters["rpm"].level < 150
+
+    run_virtually(main)
+    assert f"the limits of {path} are taken up" in caplog.text
+
+
+def test_a_broken_file_is_reported_and_the_old_limits_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "limits.yaml"
+    write(path, 60)
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(path, clock=loop.now_us)
+        await limiter.acquire("m")
+        path.write_text("version: 1\nfamilies: {all: {models: ['*']}}\ntiers: {tier-1: {all: {rpm: -5}}}\n")
+        await asyncio.sleep(2)
+        await limiter.acquire("m")
+        assert limits_of(limiter) == {"rpm": 60}
+
+    run_virtually(main)
+    assert "the limits stay as they were" in caplog.text
+    assert f"{path}:3:" in caplog.text
+
+
+# the server
+
+
+def test_with_no_tier_given_the_first_answer_tells_it_and_it_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THROTTLE_TIER", raising=False)
+    given = table(**{"tier-1": {"rpm": 500, "tpm": 30_000}, "tier-2": {"rpm": 5000, "tpm": 450_000}})
+    given["families"]["other"] = {"models": ["other"]}
+    given["tiers"]["tier-1"]["other"] = {"rpm": 3}
+    given["tiers"]["tier-2"]["other"] = {"rpm": 300}
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(given, clock=loop.now_us)
+        assert limiter.snapshot().tier_origin == "assumed"
+        await limiter.acquire("other")
+        for _ in range(3):
+            async with limiter.permit_for("", "api.openai.com", EMBED) as permit:
+                permit.observe(openai_headers(5000, 450_000))
+            await asyncio.sleep(1)
+        snapshot = limiter.snapshot()
+        assert (snapshot.tier, snapshot.tier_origin) == ("tier-2", "detected")
+        assert limits_of(limiter) == {"rpm": 5000, "tpm": 450_000}
+        assert limits_of(limiter, "other") == {"rpm": 300}
+
+    run_virtually(main)
+    assert caplog.text.count("the limits in the server's answers are those of tier-2") == 1
+
+
+def test_a_tier_that_the_server_contradicts_is_said_once_and_the_server_wins(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(table(**{"tier-1": {"rpm": 500, "tpm": 30_000}}), tier="tier-1", clock=loop.now_us)
+        for _ in range(3):
+            async with limiter.permit_for("", "api.openai.com", EMBED) as permit:
+                permit.observe(openai_headers(200, 30_000))
+            await asyncio.sleep(1)
+        assert limits_of(limiter) == {"rpm": 200, "tpm": 30_000}
+        assert limiter.snapshot().pools["all"].meters["rpm"].origin == "server"
+
+    run_virtually(main)
+    assert caplog.text.count("the server's rpm is 200, not 500") == 1
+
+
+def test_a_model_without_limits_gets_those_that_the_headers_show() -> None:
+    given: dict[str, Any] = {
+        "version": 1,
+        "families": {"known": {"models": ["known"]}},
+        "tiers": {"tier-1": {"known": {"rpm": 1}}},
+    }
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter(given, tier="tier-1", clock=loop.now_us)
+        async with limiter.permit_for("", "api.openai.com", EMBED) as permit:
+            permit.observe(openai_headers(3, 40_000))
+        assert limits_of(limiter, "m") == {"rpm": 3, "tpm": 40_000}
+        began = loop.time()
+        for _ in range(4):
+            async with limiter.permit_for("", "api.openai.com", EMBED):
+                pass
+        assert loop.time() - began > 15
+
+    run_virtually(main)
+
+
+# accounts and pools
+
+
+def test_the_account_of_a_key_is_found_in_the_file_and_another_key_has_pools_of_its_own() -> None:
+    from throttle.limits import key_hash
+
+    given = table(**{"tier-1": {"rpm": 500}, "tier-2": {"rpm": 5000}})
+    given["accounts"] = {
+        "ours": {"tier": "tier-2", "key_hash": key_hash("sk-ours")},
+        "theirs": {"tier": "tier-1", "key_hash": key_hash("sk-theirs")},
+    }
+    client = wrap(OpenAI(api_key="sk-ours", base_url="http://127.0.0.1:9/v1"), limits=given)
+    limiter = throttle.limiter_of(client)
+    assert limiter.tier == "tier-2"
+    other = client.with_options(api_key="sk-theirs")
+    assert throttle.limiter_of(other) is limiter
+    (account,) = [name for name in limiter._accounts if name]
+    with limiter.permit_for("", "h", EMBED), limiter.permit_for(account, "h", EMBED):
+        pools = limiter.snapshot().pools
+    assert pools["all"].meters["rpm"].limit == 5000
+    assert pools[f"all@{account}"].meters["rpm"].limit == 500
+    assert "sk-" not in repr(limiter) + repr(pools)
+
+
+def test_a_project_draws_on_its_own_limit_and_on_the_organizations_which_others_share() -> None:
+    given = table(**{"tier-1": {"rpm": 600, "tpm": 6000}})
+    given["accounts"] = {
+        "default": {
+            "tier": "tier-1",
+            "projects": {"proj_a": {"limits": {"all": {"rpm": 60}}}, "proj_b": {"limits": {"all": {"rpm": 60}}}},
+        }
+    }
+    limiter = Limiter(given, clock=lambda: 0, who=Identity(project="proj_a"))
+    permit = limiter.try_acquire("m", tokens=100)
+    assert permit is not None
+    assert len(permit.meters) == 3
+    for _ in range(59):
+        assert limiter.try_acquire("m") is not None
+    assert limiter.try_acquire("m") is None
+
+
+def test_a_long_call_draws_on_the_long_context_pool() -> None:
+    given = table(**{"tier-1": {"rpm": 600, "tpm": 30_000}})
+    given["families"]["all"]["long_context"] = {"over": 1000, "family": "all-long-context"}
+    given["families"]["all-long-context"] = {"models": []}
+    given["tiers"]["tier-1"]["all-long-context"] = {"rpm": 10, "tpm": 200_000}
+    limiter = Limiter(given, tier="tier-1", clock=lambda: 0)
+    short, long = (
+        {"model": "gpt-4.1", "messages": [{"role": "user", "content": text}]} for text in ("hi", "word " * 5000)
+    )
+    for body, pool in ((short, "all"), (long, "all-long-context")):
+        permit = limiter.permit_for("", "h", CallCost(body))
+        assert permit.pool.name == pool
+        permit.cancel()
+
+
+async def _await(permit: throttle.Permit) -> throttle.Permit:
+    return await permit
