@@ -42,8 +42,30 @@ def chat_input(body: Mapping[str, Any], generation: Generation, counter: TokenCo
         # Where it can't be anything else, each answer begins with the format's name.
         each_answer = 0 if sections else generation.chat_format + counter.count(as_text(form.get("name")))
         sections.append(format_tokens(form, counter))
-    tokens += each_answer + _Conversation(generation, counter, each_answer).tokens(messages)
+    tokens += each_answer + _messages_tokens(messages, generation, counter, each_answer)
     return tokens + _sections_tokens(sections, messages, generation, counter) if sections else tokens
+
+
+def _messages_tokens(messages: Sequence[Any], generation: Generation, counter: TokenCounter, each_answer: int) -> int:
+    """Return the tokens of all messages; those that are no more than a role and a text, as nearly all are, in
+    a hurry.
+    """
+    contents: list[str] = []
+    answers = 0
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            break
+        content, role = message.get("content"), message.get("role")
+        if type(content) is not str or type(role) is not str or role not in _SPOKEN:
+            break
+        contents.append(content)
+        if role == "assistant":
+            answers += 1
+    tokens = counter.total(contents) + len(contents) * (generation.per_message + 1)
+    tokens += answers * (generation.per_past_answer + each_answer)
+    if len(contents) < len(messages):
+        tokens += _Conversation(generation, counter, each_answer).tokens(messages[len(contents) :])
+    return tokens
 
 
 def _sections_tokens(
@@ -104,21 +126,10 @@ class _Conversation:
 
     def tokens(self, messages: Sequence[Any]) -> int:
         """Return the tokens of all messages."""
-        contents: list[str] = []
-        answers = tokens = 0
+        tokens = 0
         for message in messages:
-            if type(message) is dict and len(message) == 2:  # what nearly all messages are
-                content, role = message.get("content"), message.get("role")
-                if type(content) is str and type(role) is str and role in _SPOKEN:
-                    contents.append(content)
-                    answers += role == "assistant"
-                    if self._results is not None:
-                        tokens += self._results_tokens()
-                    continue
             tokens += self._message_tokens(message if isinstance(message, dict) else as_mapping(message))
-        tokens += len(contents) * (self._generation.per_message + 1)
-        tokens += answers * (self._generation.per_past_answer + self._each_answer)
-        return tokens + self._counter.total(contents) + self._results_tokens()
+        return tokens + self._results_tokens()
 
     def _message_tokens(self, message: Mapping[str, Any]) -> int:
         role = message.get("role")

@@ -32,9 +32,10 @@ _MAXIMA: Final = {
 def explicit_maximum(body: Mapping[str, Any], endpoint: str) -> int | None:
     """Return the most output tokens of one answer that the body names, or None where it names none."""
     for key in _MAXIMA.get(endpoint, ()):
-        maximum = positive(body.get(key))
-        if maximum is not None:
-            return maximum
+        if key in body:
+            maximum = positive(body[key])
+            if maximum is not None:
+                return maximum
     return None
 
 
@@ -48,5 +49,5 @@ def choices_of(body: Mapping[str, Any], endpoint: str) -> int:
     """Return how many answers are made for one prompt: `n`, or `best_of` where it is more (legacy completions)."""
     if endpoint not in _CHOICES:
         return 1
-    n = positive(body.get("n")) or 1
+    n = (positive(body["n"]) or 1) if "n" in body else 1
     return max(n, positive(body.get("best_of")) or 1) if endpoint == endpoints.COMPLETIONS else n
