@@ -1,4 +1,4 @@
-"""An account's standing: which limits hold now. They change by themselves, with the file, and with what answers show."""
+"""An account's standing: which limits hold now. They change with time, with the file, and with what answers show."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Account:
     def is_assumed(self) -> bool:
         """Whether nobody said which tier it is, and no answer has shown it yet."""
         named = self._tier or self._detected or os.environ.get("THROTTLE_TIER")
-        return not named and not self.limits.account and self.limits.tier in self.table.tiers
+        return not named and not self.limits.account and len(self.table.tiers) > 1
 
     @property
     def is_detected(self) -> bool:

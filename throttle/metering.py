@@ -32,7 +32,7 @@ class Workshop:
     wall_s: Callable[[int], float]
 
     def meter_of(self, pool: PoolSpec, spec: MeterSpec, now_us: int, host: str | None) -> Meter:
-        """Make the meter of a limit; `host` is the server whose answers it will follow, None where none will be seen."""
+        """Make the meter of a limit; `host` is the server whose answers it follows, None where none will be seen."""
         meter: Meter
         if spec.unit == "in_flight":
             meter = InFlightMeter(spec.name, spec.limit, origin=spec.origin)
