@@ -57,6 +57,8 @@ FREE: Final = frozenset(
 UNSENT_ERRORS: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 """The errors of httpx, httpx2 and their transports that tell that the server saw nothing of the request."""
 
+UNSENT_ERRORS_OF_AIOHTTP: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "InvalidURL"})
+"""The same of aiohttp, with what derives from them."""
 
 Step = Permit | Callable[[], object]
 """What takes time in a flow: a permit to be waited for, or a count of a long text."""
@@ -305,9 +307,20 @@ def _is_unsent(error: BaseException | None) -> bool:
             "httpcore",
             "httpcore2",
         ):
-            return True
+            return not _is_from_aiohttp(error.__cause__) or _is_unsent_of_aiohttp(error.__cause__)
         error = error.__cause__
     return False
+
+
+def _is_from_aiohttp(error: BaseException | None) -> bool:
+    return type(error).__module__.partition(".")[0] == "aiohttp"
+
+
+def _is_unsent_of_aiohttp(error: BaseException | None) -> bool:
+    """Tell it by aiohttp's own error: the SDK's transport calls a connection that breaks at any time a
+    `ConnectTimeout`.
+    """
+    return any(kind.__name__ in UNSENT_ERRORS_OF_AIOHTTP for kind in type(error).__mro__)
 
 
 def error_being_handled() -> BaseException | None:

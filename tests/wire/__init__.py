@@ -1,0 +1,1 @@
+"""The wire: a wrapped client against a plain one, over real HTTP."""
