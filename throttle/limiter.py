@@ -23,14 +23,15 @@ from typing import Any, Final, Self, get_args
 
 from throttle.account import Account, Identity
 from throttle.bucket import NEVER
-from throttle.costs import CallCost, default_charge
+from throttle.costs import CHARGES, CallCost, default_charge
 from throttle.costs.history import OutputHistory
 from throttle.errors import LimitsError, RequestTooLarge, ThrottleError, WaitTimeout
 from throttle.feedback.belief import Belief
+from throttle.feedback.evidence import Evidence, Sample
 from throttle.feedback.headers import Reading, read_headers
 from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
-from throttle.learning import unmet_readings
+from throttle.learning import readings_by_meter, unmet_readings
 from throttle.limits import LimitsFile, LimitsTable, bundled_path, find_source, load_limits
 from throttle.limits.values import PoolSpec, ResolvedLimits, Variant
 from throttle.meter import Amount, BucketMeter, Meter, ResetMeter
@@ -46,6 +47,9 @@ logger = logging.getLogger("throttle")
 
 LONG_WAIT_S: Final = 30.0
 """A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
+
+EVIDENCE_MOST: Final = 1000
+"""For how many pairs of model and endpoint is followed what the server books."""
 
 LOOK_US: Final = 500_000
 """How often is looked for limits that have changed: twice within the second in which a changed file is to be noticed.
@@ -67,12 +71,14 @@ class Snapshot:
             does.
         source: where the limits come from: a path, or `limits=`.
         pools: the state of each pool in use, by name; those of other accounts are named `name@account`.
+        charges: what the server is believed to book, by model and endpoint, where the limits file leaves it open.
     """
 
     tier: str
     tier_origin: str
     source: str
     pools: Mapping[str, PoolSnapshot]
+    charges: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +107,14 @@ class Permit(Ticket):
     a call that was not sent after all.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_max_wait_s", "_weight", "account", "charge", "limiter")
+    __slots__ = ("__weakref__", "_clue", "_gate", "_max_wait_s", "_weight", "account", "charge", "limiter")
 
     def __init__(self, limiter: Limiter, account: str, route: Route, model: str, max_wait_s: float | None) -> None:
         super().__init__(route.gate.pool, model, ())
         self.limiter = limiter
         self.account = account
         self.charge = ""
+        self._clue: tuple[Evidence, CallCost] | None = None
         self._gate = route.gate
         self._weight = route.weight
         self._max_wait_s = max_wait_s
@@ -255,6 +262,7 @@ class Limiter:
         self._meters: dict[tuple[str, str], tuple[Meter, ...]] = {}
         self._routes: dict[tuple[str, str, str], Route] = {}
         self._outputs = OutputHistory()
+        self._evidence: dict[tuple[str, str, str], Evidence] = {}
         self._last_by_key: dict[str, int] = {}
         self._threads = ThreadRuntime()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
@@ -344,6 +352,7 @@ class Limiter:
         with self._lock:
             now_us = self._clock()
             pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._pools.values()}
+            charges = {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in self._evidence.items()}
         self._carry_out_notes()
         home = self._home
         return Snapshot(
@@ -351,6 +360,7 @@ class Limiter:
             tier_origin="detected" if home.is_detected else "assumed" if home.is_assumed else "given",
             source=home.limits.source,
             pools=MappingProxyType(pools),
+            charges=MappingProxyType(charges),
         )
 
     def __repr__(self) -> str:
@@ -386,7 +396,7 @@ class Limiter:
         """
         route = self._client_route(account, host, cost, service_tier)
         model = cost.model or ""
-        charge = self._charge(route, host, cost)
+        charge, evidence = self._charge(account, route, host, cost)
         units = route.gate.pool.units
         others: dict[str, Amount] = {}
         if tokens is None and "tokens" in units:
@@ -400,6 +410,10 @@ class Limiter:
         if again is not None and again.pool is permit.pool:
             permit.number = again.number
         permit.charge = charge
+        if evidence is not None:
+            permit.row = f"{model} ({charge})"
+            if not evidence.is_settled and not cost.heavy:
+                permit._clue = evidence, cost
         if delay_s > 0:
             permit.earliest_us = self._delayed_until_us(delay_s, key)
         return permit
@@ -408,7 +422,7 @@ class Limiter:
         """Count the tokens of a call ahead of `permit_for`, which then finds them counted; may take long."""
         route = self._client_route(account, host, cost, None)
         if route.gate.pool.units:
-            cost.booked(self._charge(route, host, cost))
+            cost.booked(self._charge(account, route, host, cost)[0])
 
     def expected_output(self, model: str, endpoint: str) -> int | None:
         """Tell how many tokens an answer is expected to have, by those seen; None while too few were."""
@@ -426,8 +440,40 @@ class Limiter:
         if permit.charge == "usage" and outcome.tokens is not None:
             permit.settle(tokens=outcome.tokens)
 
-    def _charge(self, route: Route, host: str, cost: CallCost) -> str:
-        return default_charge(host, cost.endpoint, cost.model or "") if route.charge == "auto" else route.charge
+    def _charge(self, account: str, route: Route, host: str, cost: CallCost) -> tuple[str, Evidence | None]:
+        """Tell what the server books of a call, and the evidence where the limits leave it open."""
+        if route.charge != "auto":
+            return route.charge, None
+        key = (account, cost.model or "", cost.endpoint)
+        evidence = self._evidence.get(key)
+        if evidence is None:
+            evidence = Evidence(default_charge(host, cost.endpoint, cost.model or ""))
+            if len(self._evidence) < EVIDENCE_MOST:
+                evidence = self._evidence.setdefault(key, evidence)
+        return evidence.charge, evidence
+
+    def _weigh(self, permit: Permit, readings: Sequence[Reading]) -> None:
+        """See which charge model explains the level that an answer shows."""
+        assert permit._clue is not None
+        evidence, cost = permit._clue
+        permit._clue = None
+        amounts = {charge: cost.booked(charge) * permit._weight for charge in CHARGES}
+        found = readings_by_meter(permit.meters, readings)
+        with self._lock:
+            for meter, mark, reading in zip(permit.meters, permit.marks, found, strict=True):
+                if (
+                    isinstance(meter, Belief)
+                    and meter.unit == "tokens"
+                    and reading is not None
+                    and reading.remaining is not None
+                    and reading.limit
+                ):
+                    sample = Sample(
+                        mark.number, mark.at, reading.remaining, reading.limit, reading.limit / meter.window_s
+                    )
+                    evidence.see(sample, amounts)
+                    break
+        self._carry_out_notes()
 
     def _delayed_until_us(self, delay_s: float, key: str | None) -> int:
         """Tell when a call with a delay may go, and note it as the last one of its key."""
@@ -686,7 +732,7 @@ class Limiter:
         self._refuse_if_too_large(permit)
         with self._lock:
             now_us = self._clock()
-            hold = permit.pool.foretell(now_us, permit.model, permit.amounts)
+            hold = permit.pool.foretell(now_us, permit.row, permit.amounts)
             wait_s = (hold.ready_at_us - now_us) / 1e6
             warn = LONG_WAIT_S < wait_s < NEVER / 1e6 and now_us - permit._gate.warned_us > LONG_WAIT_S * 1e6
             if warn:
@@ -710,7 +756,7 @@ class Limiter:
         if permit.state == EXPIRED:
             with self._lock:
                 now_us = self._clock()
-                hold = permit.pool.foretell(now_us, permit.model, permit.amounts)
+                hold = permit.pool.foretell(now_us, permit.row, permit.amounts)
             raise _timeout(permit, hold.meter, (hold.ready_at_us - now_us) / 1e6 if hold.ready_at_us < NEVER else None)
         raise ThrottleError(f"the permit was taken back while it waited: {permit!r}")
 
@@ -739,6 +785,8 @@ class Limiter:
         wall_s = time.time()
         readings = read_headers(headers, wall_s=wall_s)
         pool = permit.pool
+        if permit._clue is not None and permit.marks and readings:
+            self._weigh(permit, readings)
         with self._lock:
             now_us = self._clock()
             pool.answered(now_us, permit, readings)

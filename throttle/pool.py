@@ -51,8 +51,9 @@ SWEEP_AT = 64
 
 class Ticket:
     """One call's place in a pool: what it costs, in the units of the meters that it is charged to, where it stands,
-    and once it was admitted, the meters' marks. While it waits, `owner` is the runtime in which somebody waits for
-    it, and `handle` is what that runtime needs to wake them."""
+    and once it was admitted, the meters' marks. `row` is what meters learn its ratio by: the model, and how it is
+    charged. While it waits, `owner` is the runtime in which somebody waits for it, and `handle` is what that runtime
+    needs to wake them."""
 
     __slots__ = (
         "amounts",
@@ -66,6 +67,7 @@ class Ticket:
         "number",
         "owner",
         "pool",
+        "row",
         "state",
         "waited_us",
     )
@@ -73,6 +75,7 @@ class Ticket:
     def __init__(self, pool: Pool, model: str, amounts: tuple[Amount, ...]) -> None:
         self.pool = pool
         self.model = model
+        self.row = model
         self.amounts = amounts
         self.state = NEW
         self.number = 0
@@ -173,9 +176,9 @@ class Pool:
             if self._hold(now_us, ticket).ready_at_us > now_us:
                 return False
         alone = not self.under_way
-        model = ticket.model
+        row = ticket.row
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
-            if meter.ready_at(now_us, amount, model, alone) > now_us:
+            if meter.ready_at(now_us, amount, row, alone) > now_us:
                 return False
         self._admit(now_us, ticket, 0)
         return True
@@ -382,7 +385,7 @@ class Pool:
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
             if self.beside and (claimed := self._claimed(now_us, meter, ticket)):
                 amount = max(amount, min(amount + claimed, meter.largest))
-            at_us = meter.ready_at(now_us, amount, ticket.model, alone)
+            at_us = meter.ready_at(now_us, amount, ticket.row, alone)
             if at_us > hold.ready_at_us:
                 hold = Hold(meter.name, at_us)
         return hold
@@ -395,14 +398,14 @@ class Pool:
             if head is None or head.asked_us >= ticket.asked_us or meter not in pool.meters:
                 continue
             amount = head.amounts[pool.meters.index(meter)]
-            if meter.ready_at(now_us, amount, head.model, not pool.under_way) > now_us:
+            if meter.ready_at(now_us, amount, head.row, not pool.under_way) > now_us:
                 claimed += amount
         return claimed
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
-        model = ticket.model
+        row = ticket.row
         ticket.marks = tuple(
-            [meter.take(now_us, amount, model) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
+            [meter.take(now_us, amount, row) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
         )
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
