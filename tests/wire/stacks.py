@@ -60,6 +60,8 @@ def make_client(kind: Any, stack: Stack, setup: str, proxy_url: str, passes: lis
     Raises:
         Hole: there is no such client.
     """
+    if (stack.library, stack.runtime) == ("aiohttp", "trio"):
+        raise Hole("aiohttp runs on asyncio only")
     if setup == "default":
         if stack.library != _default_library():
             raise Hole(f"the SDK makes clients of {_default_library()} by itself")
@@ -80,8 +82,6 @@ def make_client(kind: Any, stack: Stack, setup: str, proxy_url: str, passes: lis
 def http_client(stack: Stack, setup: str, proxy_url: str, passes: list[str]) -> Any:
     """Make an HTTP client. Raises `Hole` where there is none."""
     if stack.library == "aiohttp":
-        if stack.runtime == "trio":
-            raise Hole("aiohttp runs on asyncio only")
         make: Callable[..., Any] = _aiohttp_client()
         transport = type(make()._transport)
     else:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.wire.cells import Cell, differences_of
 from tests.wire.matrix import CELLS, covering
-from tests.wire.scene import Scene, playing, quick_retries
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with playing() as set_up, quick_retries():
-        yield set_up
+from tests.wire.scene import Scene
 
 
 # a stream that is left early is the garbage collector's, with or without us
