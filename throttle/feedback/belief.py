@@ -60,8 +60,10 @@ JITTER_S = 0.3
 """Spread of the way there before anything is seen; too little reads disorder as another ratio. The first round trip
 bounds it."""
 JITTER_LEAST_S, JITTER_MOST_S = 0.002, 1.0
-NOISE_LEAST, NOISE_MOST = 0.005, 0.6
-UNREST_LEAST, UNREST_MOST = 1e-5, 0.03
+NOISE_LEAST, NOISE_MOST = 0.06, 0.6
+UNREST_LEAST, UNREST_MOST = 1e-4, 0.03
+"""Bounds of what is learned. The least are not small: sources of noise can't be told apart well, and the cushion that
+they cost is paid once."""
 ALLOWANCE = 0.1
 """Share of the limit that may be out unconfirmed at first: eight clients that start together may each take a tenth
 unseen."""
@@ -75,6 +77,8 @@ BURST_SCALE, BURST_MOST = 1.5, 0.3
 """How much of the largest surprise stands as cushion, and which share of the limit at most."""
 BRIM = 0.98
 """A call that needs nearly the whole bucket goes when it is this full: completely full and certain, it never is."""
+ORDER_SD = 0.29
+"""Standard deviation of an even distribution, in its widths."""
 FINE, COARSE = 0.003, 0.02
 """Share of the limit by which a reset may miss the level of a bucket; a whole number of seconds may be rounded to
 it."""
@@ -95,6 +99,8 @@ at most."""
 ALONE_S = 0.1
 """Refill that a call which may go on the mean alone waits for, beside its own error: seldom too early, and never for
 long."""
+HASTEN_S = 4.0
+"""A delay that one call's pace put on the next is looked at again if it is longer: by then answers tell more."""
 ASK_S = 5.0
 """With nothing under way, a call asks after this long at most."""
 
@@ -229,6 +235,7 @@ class Belief:
         self._begun: float | None = None
         self._next_at = -math.inf
         self._per_unit_s = 0.0
+        self._paced = math.inf
         self._pending: list[float] = []
         self._pending_squares = 0.0
         self._ease = -1.0
@@ -365,7 +372,7 @@ class Belief:
             age = min(60.0, now - max(mark.at, self._confirmed_at))
             self._lag_s += 0.1 * (age - self._lag_s)
         if self._in_windows():
-            shift, _ = self._order(mark.at, mark.sent)
+            shift, _ = self._order(mark.at, mark.sent, mark.own)
             self.windows.see(now, mark.at, reset_s, limit - remaining, shift, self.ledger)
             self.known = True
             if self.windows.settled and not self._bursts and self.pacing != "smooth":
@@ -375,6 +382,8 @@ class Belief:
         else:
             self._begin(now, mark, remaining)
         self._confirm(mark)
+        if self._next_at > now + HASTEN_S:
+            self._hasten(now)
 
     def refused(self, now_us: int, mark: Mark, refusal: Refusal, *, mine: bool | None = True) -> None:
         """Learn that the server refused a call for its rate: it was not charged.
@@ -519,6 +528,7 @@ class Belief:
         self._ease -= estimate
         speed = self._speed(now, sent)
         self._next_at = max(now, self._next_at) + own / speed
+        self._paced = speed
         return Mark(now, number, totals, sent, own, k, estimate)
 
     def _speed(self, now: float, sent: float) -> float:
@@ -644,13 +654,22 @@ class Belief:
         elif self.allowance < 1.0 and self._confirmed - self._doubled >= 0.3 * self.allowance * self.limit:
             self.allowance, self._doubled = min(1.0, 2 * self.allowance), self._confirmed
 
-    def _order(self, at: float, sent: float) -> tuple[float, float]:
-        """Tell how much more charge is to be expected before the call that left at `at` than the order of sending
-        says, and the variance of that: calls that left within the jitter of one another arrive in any order."""
+    def _hasten(self, now: float) -> None:
+        """Shorten the pace's delay where an answer has shown that calls may follow faster than when the last one
+        left."""
+        speed = self._speed(now, self.ledger.sums[-1])
+        if speed > self._paced:
+            self._next_at = now + (self._next_at - now) * self._paced / speed
+            self._paced = speed
+
+    def _order(self, at: float, sent: float, own: float) -> tuple[float, float]:
+        """Tell how much more charge is to be expected before a look at `at` than the order of sending says, and the
+        variance of that: calls that left within the jitter of one another arrive in any order. A call's `own` charge
+        comes before its header whatever the order."""
         before, after = self.ledger.around(at, 2 * self.jitter_s)
-        reach = 0.29 * (after - before)  # of an even distribution of this width
+        reach = ORDER_SD * max(0.0, after - before - own)
         drift = self.jitter_s * self.rate
-        return 0.5 * (after + before) - sent, reach * reach + drift * drift
+        return 0.5 * (after + before + own) - sent, reach * reach + drift * drift
 
     def _begin(self, now: float, mark: Mark, remaining: float) -> None:
         """Take the first anchor: the level outright, with all that is unknown about what was charged since."""
@@ -661,7 +680,7 @@ class Belief:
         since = sum(ratio * estimate for ratio, estimate in zip(state.ratios, gone, strict=True))
         low = remaining - since  # if it was sampled just now
         mean = low + self.rate * age
-        variance = self._order(mark.at, mark.sent - mark.own / 2)[1] + (state.unrest * self.limit) ** 2 * age
+        variance = self._order(mark.at, mark.sent, mark.own)[1] + (state.unrest * self.limit) ** 2 * age
         variance += (0.002 * self.limit) ** 2
         level = mean
         if age >= 3.0:
@@ -682,7 +701,7 @@ class Belief:
         age = now - mark.at
         gone = ledger.since(mark.number, mark.totals)
         drift = (state.unrest * self.limit) ** 2
-        shift, order = self._order(mark.at, mark.sent)
+        shift, order = self._order(mark.at, mark.sent, mark.own)
         gone[mark.k] = max(0.0, gone[mark.k] - shift / state.ratios[mark.k])
         grain = (1e-4 * self.limit) ** 2 + self._grain
         squares = last = 0.0
@@ -710,7 +729,7 @@ class Belief:
                 return
         if not exact and age > 0.1:
             late = remaining - state.level  # as if sampled just now
-            late_order = self._order(now, ledger.sums[-1])[1]
+            late_order = self._order(now, ledger.sums[-1], 0.0)[1]
             here = state.look_through(look, cov[0][0])[1] + order + grain + between
             belief = self._completion(surprise, here, late, cov[0][0] + late_order + grain, order + late_order + grain)
             if belief > 0.5:
@@ -822,8 +841,9 @@ class Belief:
             self.trickle.level = min(self.trickle.level, 0.0)
 
     def _calm(self, now: float) -> None:
-        """From now on no burst longer than half a second's refill: in the long run it costs nothing."""
-        if self.trickle is None:
+        """From now on no burst longer than half a second's refill: in the long run it costs nothing. Nobody enforces a
+        day's limit by the second."""
+        if self.trickle is None and self.window_s <= LONG_WINDOW_S:
             self.trickle = Trickle(self.rate, self.rate * TRICKLE_S, now)
 
     def _go_blind(self, now: float) -> None:
