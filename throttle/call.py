@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from openai import AsyncStream, Stream
 
@@ -89,6 +89,9 @@ class Binding:
     def pools_of(self) -> str:
         """Whose pools the calls draw on: "" for the limiter's own."""
         return "" if self.account == self.home else self.account
+
+    def __reduce__(self) -> Never:
+        raise TypeError("cannot pickle or deep-copy a wrapped client: its limiter belongs to this process")
 
 
 class Call:

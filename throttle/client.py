@@ -13,6 +13,7 @@ the client it was made of, the HTTP client included. Over the SDK's own hooks st
 `_make_status_error_from_response`
 `_calculate_retry_timeout`             is called while the error is handled that an attempt ended with
 `copy`, `with_options`                 give a client that is wrapped in turn
+`__reduce_ex__`                        lets `copy.copy` do so, whose copy would else run the hooks of the original
 =====================================  ==============================================================================
 
 Nothing else is touched: no transport, so proxies, mounts and certificates stay as they are; no resource, so that
@@ -181,24 +182,36 @@ def _account_hash(client: OpenAI | AsyncOpenAI) -> str:
 
 
 def _clone(client: Client, binding: Binding) -> Client:
-    kind = type(client)
+    clone = _blank(type(client), binding)
+    clone.__dict__.update(_state_of(client, clone))
+    return clone
+
+
+def _blank(kind: type[Client], binding: Binding) -> Client:
+    """Make a client that has its hooks and nothing else yet."""
     clone = object.__new__(kind)
     state = clone.__dict__
-    hooks: dict[str, Callable[..., Any]] = _hooks_of(kind)  # type: ignore[arg-type]  # a class is hashable
+    state[BINDING] = binding
+    for name, hook in _hooks_of(kind).items():  # type: ignore[arg-type]  # a class is hashable
+        state[name] = MethodType(hook, clone)
+    return clone
+
+
+def _state_of(client: Client, clone: Client | None) -> dict[str, Any]:
+    """Give what a clone takes over: everything but hooks and resources. Those point at the original: a cached one is
+    made anew when it is asked for, an eager one now, if there is the clone already.
+    """
+    kind, state = type(client), {}
+    hooks: dict[str, Callable[..., Any]] = _hooks_of(kind)  # type: ignore[arg-type]
     for name, value in vars(client).items():
         if name in hooks or name == BINDING:
             continue
         if getattr(value, "_client", None) is client:
-            # a resource, and it points at the original: a cached one is made anew when it is asked for, an eager one
-            # now
             if isinstance(getattr(kind, name, None), functools.cached_property):
                 continue
-            value = type(value)(clone)
+            value = type(value)(clone or client)
         state[name] = value
-    state[BINDING] = binding
-    for name, hook in hooks.items():
-        state[name] = MethodType(hook, clone)
-    return clone
+    return state
 
 
 def _rebound(client: Any, copy: Any) -> Any:
@@ -371,10 +384,14 @@ def _plain_hooks(kind: Any) -> dict[str, Callable[..., Any]]:
     def copy(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _rebound(self, sdk_copy(self, *args, **kwargs))
 
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        return _blank, (kind, vars(self)[BINDING]), _state_of(self, None)
+
     return {
         "_should_retry": _should_retry,
         "_make_status_error_from_response": _make_status_error_from_response,
         "_calculate_retry_timeout": _calculate_retry_timeout,
         "copy": copy,
         "with_options": copy,
+        "__reduce_ex__": __reduce_ex__,
     }
