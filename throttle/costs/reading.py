@@ -110,7 +110,7 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
         return value if abs(value) < 1 << 64 else None
     if isinstance(value, str):
         return str(value)
-    if depth <= 0 or left[0] < 0:
+    if depth <= 0:
         return None
     if isinstance(value, list | tuple):
         return [_plain(each, depth - 1, left) for each in value[: max(0, left[0])]]
