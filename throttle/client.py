@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -38,9 +39,10 @@ from throttle.account import Identity
 from throttle.body import Body
 from throttle.call import CURRENT, Binding, Call, adrive, drive, error_being_handled
 from throttle.errors import ThrottleError
-from throttle.limiter import Limiter, LimitsSource
+from throttle.limiter import Limiter
 from throttle.metering import Pacing
 from throttle.retry import Retry
+from throttle.routing import LimitsSource
 
 __all__ = ["limiter_of", "wrap"]
 
@@ -98,13 +100,15 @@ def wrap(
     Raises:
         TypeError: not a client of the SDK, or `limiter` together with what it excludes.
         LimitsError: the limits can't be used.
-        ThrottleError: the account has a limiter with other limits already, or the SDK lacks a hook.
+        ThrottleError: the account has a limiter with other limits already, the SDK lacks a hook, or methods of this one
+            client were replaced.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         raise TypeError(f"wrap takes a client of the OpenAI SDK (OpenAI, AsyncOpenAI, …), not {type(client).__name__}")
     if limiter is not None and any(given is not None for given in (limits, tier, account)):
         raise TypeError("wrap takes either limiter= or limits=, tier= and account=, not both")
     _look_for_hooks(type(client))
+    _look_for_replacements(client)
     policy = Retry.of(retry)
     account_hash = _account_hash(client)
     if limiter is None:
@@ -230,6 +234,40 @@ def _look_for_hooks(kind: type) -> None:
             f"openai {openai.__version__} has no {', '.join(missing)} on {kind.__name__}, which throttle needs; "
             "use a version that throttle was tested with (2.20 to 3)"
         )
+
+
+def _look_for_replacements(client: Any) -> None:
+    """Refuse a client whose methods were replaced on the object, as tracing does it: what replaces them calls the
+    original client, past its clone, and what hangs on its resources is not taken over.
+    """
+    kind: Any = type(client)
+    hooks = _hooks_of(kind).values()
+    for name, value in vars(client).items():
+        if getattr(value, "__func__", None) in hooks:
+            continue
+        found = name if _is_method(client, name) else _replaced(client, value)
+        if found is not None:
+            where = found if found == name else f"{name}.{found}"
+            raise ThrottleError(
+                f"this {type(client).__name__} has a {where} of its own, put there by a tracing library perhaps, which "
+                "its wrapped clone can't take over; wrap the client first and trace what wrap returns"
+            )
+
+
+def _replaced(client: object, resource: object) -> str | None:
+    """Find a method that was replaced on a resource or on one below it."""
+    if getattr(resource, "_client", None) is not client:
+        return None
+    for name, value in vars(resource).items():
+        if _is_method(resource, name):
+            return name
+        if (found := _replaced(client, value)) is not None:
+            return f"{name}.{found}"
+    return None
+
+
+def _is_method(thing: object, name: str) -> bool:
+    return inspect.isfunction(getattr(type(thing), name, None))
 
 
 # ---------------------------------------------------------------------------------------------------------------- hooks

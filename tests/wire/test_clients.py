@@ -227,3 +227,48 @@ def test_a_copy_that_the_sdk_cannot_make_fails_as_it_does_there() -> None:
     with pytest.raises(TypeError) as ours:
         throttle.wrap(plain, limiter=Ledger()).copy()
     assert str(ours.value) == str(theirs.value)
+
+
+def _patch_request(client: Any) -> None:
+    client.request = lambda *args, **kwargs: None
+
+
+def _patch_post(client: Any) -> None:
+    client.post = client.post
+
+
+def _patch_create(client: Any) -> None:
+    client.chat.completions.create = lambda **kwargs: None
+
+
+@pytest.mark.parametrize(
+    ("patch", "what"),
+    [(_patch_request, "request"), (_patch_post, "post"), (_patch_create, "chat.completions.create")],
+)
+def test_a_client_whose_methods_were_replaced_is_refused_for_they_would_be_lost_or_pass_us_by(
+    patch: Any, what: str
+) -> None:
+    client = make(openai.OpenAI)
+    patch(client)
+    with pytest.raises(throttle.ThrottleError, match=rf"has a {what} of its own.*wrap the client first") as caught:
+        throttle.wrap(client, limiter=Ledger())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("patch", [_patch_request, _patch_create])
+def test_what_is_replaced_on_a_wrapped_client_holds(patch: Any) -> None:
+    wrapped = throttle.wrap(make(openai.OpenAI), limiter=Ledger())
+    patch(wrapped)
+    assert wrapped.chat.completions.create(**CHAT) is None
+
+
+def test_an_sdk_without_the_hooks_is_refused_in_one_line_that_names_its_version() -> None:
+    class Older(openai.OpenAI):
+        _prepare_request: Any = None
+        _calculate_retry_timeout: Any = None
+
+    with pytest.raises(throttle.ThrottleError) as caught:
+        throttle.wrap(Older(api_key=KEY), limiter=Ledger())
+    told = str(caught.value)
+    assert told.startswith(f"openai {openai.__version__} has no _prepare_request, _calculate_retry_timeout on Older")
+    assert "\n" not in told
