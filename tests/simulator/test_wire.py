@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
 import openai
@@ -12,7 +14,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from throttle.simulator import Simulator, embedding_of, in_thread
+from throttle.simulator import Admission, Judge, Simulator, embedding_of, in_thread, one_pool, running
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 
@@ -248,3 +250,34 @@ def test_nothing_of_a_prompt_or_a_key_is_kept_unless_asked_for(small: Callable[.
     call = simulator.calls()[1]
     assert json.loads(call.body or "")["messages"] == HELLO
     assert (call.headers or {})["x-mine"] == "yes"
+
+
+async def rush(simulator: Simulator, calls: int, workers: int) -> None:
+    """Send so many calls from so many workers at once, as fast as they go."""
+    async with AsyncOpenAI(base_url=simulator.base_url, api_key="any", max_retries=0) as client:
+        numbers = iter(range(calls))
+
+        async def work() -> None:
+            for number in numbers:
+                prompt = [{"role": "user", "content": "x" * (number % 400)}]
+                with suppress(openai.RateLimitError):
+                    await client.chat.completions.create(model="gpt-4o", messages=prompt)  # type: ignore[arg-type]
+
+        await asyncio.gather(*(work() for _ in range(workers)))
+
+
+def test_what_was_decided_under_load_is_decided_again_from_the_record() -> None:
+    """Exact live as well: from instants and charges on record the judge comes to every verdict and level again."""
+    limits = {"rpm": 3000, "tpm": 100_000}
+    with running(limits=limits, start=0.02) as simulator:
+        asyncio.run(rush(simulator, calls=600, workers=64))
+        calls, summary = simulator.calls(), simulator.summary()
+    judge = Judge(one_pool(**limits), start=0.02)
+    for call in calls:
+        at = Fraction(round(call.at_s * 10**9), 10**9)
+        verdict = judge.arrive(at, call.charge)
+        assert isinstance(verdict, Admission) is call.admitted
+        assert {name: float(level) for name, level in verdict.levels.items()} == call.levels
+    assert summary.admitted + summary.refused == 600
+    assert summary.refused > 0
+    assert summary.utilization <= 1

@@ -9,7 +9,8 @@ Four models, as measured on recorded answers of 2023 to 2026:
 `maximum`     input and what the body allows as output: `n * (max_tokens or 16)`. The input is real tokens, or as under
               `characters` where `maximum_of="characters"`: OpenAI's chat until March 2025.
 `usage`       input and an allowance when the call arrives, the real usage when it is over. OpenAI's reasoning models
-              in the Responses API, with an allowance of 217.
+              in the Responses API, with an allowance of 217 whatever the body allows; elsewhere no more is held than
+              it allows.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def book(
         base = _characters(endpoint, body) if maximum_of == "characters" else count
         tokens = base + output
     else:
-        tokens = count + allowance
+        tokens = count + (
+            allowance if endpoint == "responses" else min(allowance, _most_output(endpoint, body, allowance))
+        )
     return Booking(tokens, count, images, output, charge == "usage")
 
 
@@ -91,6 +94,12 @@ def choices(endpoint: str, body: Mapping[str, Any]) -> int:
         if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
             most *= len(prompt)
     return most
+
+
+def _most_output(endpoint: str, body: Mapping[str, Any], otherwise: int) -> int:
+    """Tell what all answers together may have as output, where the body says."""
+    allowed = allowed_output(endpoint, body)
+    return otherwise if allowed is None else allowed * choices(endpoint, body)
 
 
 def _characters(endpoint: str, body: Mapping[str, Any]) -> int:

@@ -24,6 +24,8 @@ POLICIES = ("bucket", "fixed", "sliding", "per-second")
 refill.
 """
 
+Amount = Fraction | int | float
+
 NOTHING = Fraction(0)
 SECOND = Fraction(1)
 
@@ -207,7 +209,7 @@ class Judge:
     def arrive(
         self,
         at: Fraction | float,
-        charge: Mapping[str, Fraction | int],
+        charge: Mapping[str, Amount],
         pools: Sequence[str] = ("default",),
         *,
         others: bool = False,
@@ -242,7 +244,7 @@ class Judge:
             tracked.charge(now, amounts.get(tracked.spec.unit, NOTHING), others=others)
         return Admission(now, tuple(pools), amounts, levels)
 
-    def settle(self, at: Fraction | float, admission: Admission, charge: Mapping[str, Fraction | int]) -> None:
+    def settle(self, at: Fraction | float, admission: Admission, charge: Mapping[str, Amount]) -> None:
         """Correct what an admitted call was charged to `charge`; a unit that isn't named stays as it was."""
         now = Fraction(at)
         for pool in admission.pools:
