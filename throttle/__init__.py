@@ -10,8 +10,9 @@ from throttle.client import limiter_of, wrap
 from throttle.context import options
 from throttle.costs import Cost, estimate
 from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
-from throttle.limiter import Limiter, Permit
+from throttle.limiter import Limiter
 from throttle.limits import load_limits
+from throttle.permit import Permit
 from throttle.retry import Retry
 
 __all__ = [

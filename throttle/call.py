@@ -28,8 +28,9 @@ from throttle.context import current_options
 from throttle.costs import CallCost
 from throttle.costs.endpoints import ENDPOINTS, deployment_of, normalise
 from throttle.feedback.refusals import Refusal, read_refusal
-from throttle.limiter import Limiter, Permit
+from throttle.limiter import Limiter
 from throttle.outcome import Tally, outcome_of, watch, watch_async
+from throttle.permit import Permit
 from throttle.retry import RETRIED, Retry
 
 __all__ = ["CURRENT", "Binding", "Call", "adrive", "drive", "error_being_handled"]

@@ -13,35 +13,35 @@ import math
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, get_args
+from types import MappingProxyType
+from typing import Any, Final, get_args
 
-from throttle.account import Account, Identity
+from throttle.account import Identity
 from throttle.bucket import NEVER
 from throttle.costs import CHARGES, CallCost, default_charge
 from throttle.costs.history import OutputHistory
-from throttle.errors import LimitsError, RequestTooLarge, ThrottleError, WaitTimeout
+from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
 from throttle.feedback.belief import Belief
 from throttle.feedback.evidence import Evidence, Sample
 from throttle.feedback.headers import Reading, read_headers
 from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
-from throttle.learning import readings_by_meter, unmet_readings
-from throttle.limits import LimitsFile, LimitsTable, bundled_path, find_source, load_limits
-from throttle.limits.values import PoolSpec, ResolvedLimits, Variant
-from throttle.meter import Amount, BucketMeter, Meter, ResetMeter
+from throttle.learning import readings_by_meter
+from throttle.limits.values import ResolvedLimits
+from throttle.meter import Amount
 from throttle.metering import Pacing, Workshop
 from throttle.outcome import Outcome
-from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot, Ticket
+from throttle.permit import Permit
+from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot
 from throttle.retry import RETRIED
-from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime, running_trio
+from throttle.routing import LimitsSource, Route, Routing
+from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime
 
-__all__ = ["Limiter", "LimitsSource", "Permit", "Snapshot"]
+__all__ = ["Limiter", "Snapshot"]
 
 logger = logging.getLogger("throttle")
 
@@ -51,14 +51,8 @@ LONG_WAIT_S: Final = 30.0
 EVIDENCE_MOST: Final = 1000
 """For how many pairs of model and endpoint is followed what the server books."""
 
-LOOK_US: Final = 500_000
-"""How often is looked for limits that have changed: twice within the second in which a changed file is to be noticed.
-"""
-
 KEYS_MOST: Final = 100_000
 """How many keys' last calls are remembered, for `options(delay=…, key=…)`."""
-
-LimitsSource = str | os.PathLike[str] | Mapping[str, Any] | LimitsTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,135 +73,6 @@ class Snapshot:
     source: str
     pools: Mapping[str, PoolSnapshot]
     charges: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way of a model's calls: through which gate, how they are charged there.
-
-    Attributes:
-        gate: the gate of their pool.
-        learns: whether the pool's meters follow what the server says.
-        charge: what the server books (`auto` or one of `throttle.costs.CHARGES`).
-        weight: the part of one of the pool's tokens that one of the model's counts.
-        variants: other pools for some of the calls, by what the limits file says.
-    """
-
-    gate: Gate
-    learns: bool
-    charge: str
-    weight: float
-    variants: tuple[Variant, ...]
-
-
-class Permit(Ticket):
-    """The right to make one call, once it has been waited for.
-
-    Enter it (`with`, `async with`) or await it to wait. Leaving the block keeps the charge; `cancel` gives it back, for
-    a call that was not sent after all.
-    """
-
-    __slots__ = ("__weakref__", "_clue", "_gate", "_max_wait_s", "_weight", "account", "charge", "limiter")
-
-    def __init__(self, limiter: Limiter, account: str, route: Route, model: str, max_wait_s: float | None) -> None:
-        super().__init__(route.gate.pool, model, ())
-        self.limiter = limiter
-        self.account = account
-        self.charge = ""
-        self._clue: tuple[Evidence, CallCost] | None = None
-        self._gate = route.gate
-        self._weight = route.weight
-        self._max_wait_s = max_wait_s
-
-    # waiting
-
-    def __enter__(self) -> Self:
-        if not self.limiter._admit_now(self):
-            self.limiter._wait_in_thread(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __await__(self) -> Generator[Any, Any, Self]:
-        limiter = self.limiter
-        if limiter._admit_now(self):
-            return self
-        try:
-            loop = asyncio._get_running_loop()
-            if loop is not None:
-                future = limiter._queue_in_loop(self, loop)
-                while self.state == WAITING:
-                    yield from future
-            elif (token := running_trio()) is not None:
-                runtime = limiter._queue_in_trio(self, token)
-                while self.state == WAITING:
-                    yield from runtime.park(self._is_waiting).__await__()
-            else:
-                raise RuntimeError("a permit can be awaited in asyncio or trio; in sync code use 'with'")
-            limiter._check_admitted(self)
-        except BaseException:
-            limiter._withdraw(self)
-            raise
-        return self
-
-    async def __aenter__(self) -> Self:
-        return await self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _is_waiting(self) -> bool:
-        return self.state == WAITING
-
-    # afterwards
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the call is over, as far as the permit knows."""
-        return self.state >= ENDED
-
-    @property
-    def waited_s(self) -> float:
-        """How long it was waited for, in seconds."""
-        return self.waited_us / 1e6
-
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn from the headers of the answer to the call that was made with this permit."""
-        self.limiter._observe(self, headers)
-
-    def refused(self, refusal: Refusal, pause_s: float) -> None:
-        """Learn that the server refused the call: its pool pauses for so many seconds, and the permit ends."""
-        self.limiter._refused(self, refusal, pause_s)
-
-    def settle(self, *, tokens: Amount) -> None:
-        """Replace the tokens that were charged by what the call really cost; may be called once the answer is in."""
-        self.limiter._settle(self, "tokens", tokens * self._weight)
-
-    def cancel(self) -> None:
-        """Give the charge back: the call was not sent. Does nothing once the permit has ended."""
-        self.limiter._withdraw(self)
-
-    def close(self) -> None:
-        """End the permit; the charge stays. Happens by itself at the end of a block."""
-        self.limiter._release(self)
-
-    def __del__(self) -> None:
-        if self.state == ADMITTED:
-            self.limiter._note(self, "release")
-        elif self.state == NEW:
-            self.state = EXPIRED
-            warnings.warn(
-                f"a permit for {self.model!r} was never entered nor awaited", RuntimeWarning, stacklevel=2, source=self
-            )
-
-    def __repr__(self) -> str:
-        state = ("new", "waiting", "admitted", "ended", "expired")[self.state]
-        return f"<Permit for {self.model!r} in {self.pool.name!r}, {state}>"
 
 
 class Limiter:
@@ -247,20 +112,18 @@ class Limiter:
         if pacing not in get_args(Pacing):
             raise ValueError(f"pacing={pacing!r}: one of {', '.join(get_args(Pacing))} is wanted")
         self._clock = clock or _monotonic_us
-        self._epoch_s = time.time() - self._clock() / 1e6
-        self._workshop = Workshop(pacing, self._wall_s)
-        self._file = _live_file(limits)
-        table = self._file.table if self._file else load_limits(limits)
-        self._given = (tier, account)
-        name = account if who is None or account is not None else who.account_in(table, api_key)
-        self._home = Account(table, tier=tier, name=name, who=who or Identity(), wall_s=self._wall_s(self._clock()))
-        self._accounts: dict[str, Account] = {"": self._home}
-        self._look_at_us = self._clock() + LOOK_US
+        epoch_s = time.time() - self._clock() / 1e6
+        self._routing = Routing(
+            limits,
+            Workshop(pacing, lambda now_us: epoch_s + now_us / 1e6),
+            self._clock,
+            tier=tier,
+            account=account,
+            who=who,
+            api_key=api_key,
+        )
         self._lock = threading.Lock()
         self._notes: deque[tuple[Permit, str]] = deque()
-        self._pools: dict[tuple[str, ...], Gate] = {}
-        self._meters: dict[tuple[str, str], tuple[Meter, ...]] = {}
-        self._routes: dict[tuple[str, str, str], Route] = {}
         self._outputs = OutputHistory()
         self._evidence: dict[tuple[str, str, str], Evidence] = {}
         self._last_by_key: dict[str, int] = {}
@@ -272,17 +135,17 @@ class Limiter:
     @property
     def limits(self) -> ResolvedLimits:
         """The limits that hold now, as plain values."""
-        return self._home.limits
+        return self._routing.home.limits
 
     @property
     def tier(self) -> str:
         """The tier whose limits hold."""
-        return self._home.limits.tier
+        return self._routing.home.limits.tier
 
     @property
     def source(self) -> str:
         """Where the limits come from: a path, or `limits=`."""
-        return self._home.limits.source
+        return self._routing.home.limits.source
 
     # asking
 
@@ -351,10 +214,10 @@ class Limiter:
         """Tell the state of every pool in use."""
         with self._lock:
             now_us = self._clock()
-            pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._pools.values()}
+            pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._routing.gates}
             charges = {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in self._evidence.items()}
         self._carry_out_notes()
-        home = self._home
+        home = self._routing.home
         return Snapshot(
             tier=home.limits.tier,
             tier_origin="detected" if home.is_detected else "assumed" if home.is_assumed else "given",
@@ -364,7 +227,7 @@ class Limiter:
         )
 
     def __repr__(self) -> str:
-        return f"<Limiter {self.tier} from {self.source}, {len(self._pools)} pools>"
+        return f"<Limiter {self.tier} from {self.source}, {len(list(self._routing.gates))} pools>"
 
     # for clients: calls whose cost is read from their body
 
@@ -491,151 +354,47 @@ class Limiter:
 
     def has_limits_of(self, other: Limiter) -> bool:
         """Tell whether the other limiter has the same limits and tier."""
-        return self._home.table == other._home.table and self._home.limits == other._home.limits
+        return (
+            self._routing.home.table == other._routing.home.table
+            and self._routing.home.limits == other._routing.home.limits
+        )
 
     def know(self, account: str, who: Identity, api_key: str | None) -> None:
-        """Learn of another account whose calls this limiter is to hold; its limits are those that the file has for
-        it.
-        """
+        """Learn of another account whose calls are held here; its limits are those that the file has for it."""
         with self._lock:
-            if account in self._accounts:
-                return
-            home = self._home
-            tier, name = self._given
-            found = name if name is not None else who.account_in(home.table, api_key)
-            wall_s = self._wall_s(self._clock())
-            self._accounts[account] = Account(home.table, tier=tier, name=found, who=who, wall_s=wall_s)
+            self._routing.know(account, who, api_key)
         self._carry_out_notes()
 
-    # pools
+    # the way of a call
 
     def _route(self, account: str, model: str) -> Route:
-        """Find or make the way of a model's calls of an account."""
-        return self._routes.get((account, model, "")) or self._open_route(account, model, "", None)
+        return self._routing.find(account, model) or self._open_route(account, model, "", None)
 
     def _client_route(self, account: str, host: str, cost: CallCost, service_tier: str | None) -> Route:
-        """Find or make the way of a client's call; its answers will be seen, so its meters follow them."""
+        """Find or open the way of a client's call; its answers will be seen, so its meters follow them."""
         model = cost.model or ""
-        route = self._routes.get((account, model, ""))
-        if route is None or not route.learns:
-            route = self._open_route(account, model, "", host)
+        find = self._routing.find
+        route = find(account, model, learns=True) or self._open_route(account, model, "", host)
         for i, variant in enumerate(route.variants):
             # most calls are far below a bound that a count could only confirm
             is_long = variant.input_tokens_over and cost.input_bound > variant.input_tokens_over
             if variant.holds(cost.input_tokens if is_long else 0, service_tier or ""):
-                key = (account, model, str(i))
-                return self._routes.get(key) or self._open_route(account, model, str(i), host)
+                return find(account, model, str(i), learns=True) or self._open_route(account, model, str(i), host)
         return route
 
     def _open_route(self, account: str, model: str, variant: str, host: str | None) -> Route:
-        """Find or make a route, with the meters of its pools; `host` is whose answers they will follow, if any."""
         with self._lock:
-            standing = self._accounts[account]
-            if host is not None:
-                standing.host = host
-            match = standing.match(model)
-            specs = () if match is None else match.variants[int(variant)].pools if variant else match.pools
-            names = (account, *(spec.name for spec in specs)) if match else (account, "", model)
-            gate = self._pools.get(names)
-            meters = tuple(meter for spec in specs for meter in self._meters_of(account, spec, host))
-            if gate is None:
-                name = specs[0].name if specs else model
-                pool = Pool(f"{name}@{account}" if account else name, meters)
-                gate = self._pools[names] = Gate(pool, restless=self._file is not None)
-                gate.stand_beside(self._pools.values())
-                if match is None:
-                    logger.warning("no limits are known for model %r: its calls are let through and counted", model)
-            elif specs and gate.pool.meters[: len(meters)] != meters:
-                gate.pool.replace_meters(meters)
-                gate.tick(self._clock())
-            weight = float(match.weight) if match else 1.0
-            route = self._routes[account, model, variant] = Route(
-                gate=gate,
-                learns=host is not None,
-                charge=specs[0].charge if specs else "auto",
-                weight=int(weight) if weight.is_integer() else weight,
-                variants=match.variants if match and not variant else (),
-            )
+            route, news = self._routing.open(account, model, variant, host)
+        self._carry_out_notes()
+        _tell(news)
         return route
 
-    def _meters_of(self, account: str, spec: PoolSpec, host: str | None) -> tuple[Meter, ...]:
-        """Find or make a pool's meters: several gates may stand before one. They learn from when a client comes
-        first.
-        """
-        key = (account, spec.name)
-        there = self._meters.get(key)
-        if there is None or (host is not None and any(isinstance(meter, BucketMeter) for meter in there)):
-            now_us = self._clock()
-            made = [self._workshop.meter_of(spec, meter, now_us, host) for meter in spec.meters]
-            kept = {meter.name: meter for meter in there or () if not isinstance(meter, BucketMeter)}
-            there = self._meters[key] = tuple(kept.get(meter.name, meter) for meter in made)
-        return there
-
-    # limits that change
-
     def _look_around(self) -> None:
-        """Notice, at most every half second, what has changed: the file, or a tier that changes by itself."""
-        news: list[str] = []
         with self._lock:
             now_us = self._clock()
-            if now_us < self._look_at_us:
-                return
-            self._look_at_us = now_us + LOOK_US
-            wall_s = self._wall_s(now_us)
-            update = self._file.check() if self._file else None
-            if update is not None and update.error is not None:
-                news.append(f"the limits stay as they were: {update.error}")
-            table = update.table if update else None
-            for account in self._accounts.values():
-                if table is not None or account.is_due(wall_s):
-                    news += self._refresh(account, wall_s, table)
+            news = self._routing.look_around(now_us) if now_us >= self._routing.look_at_us else []
         self._carry_out_notes()
-        for line in news:
-            logger.warning("%s", line)
-
-    def _refresh(self, account: Account, wall_s: float, table: LimitsTable | None) -> list[str]:
-        before = account.limits
-        try:
-            changed = account.refresh(wall_s, table)
-        except LimitsError as error:
-            return [f"the limits stay as they were: {error}"]
-        if not changed:
-            return []
-        self._adopt_limits()
-        now = account.limits
-        if before.tier != now.tier:
-            return [f"the tier is {now.tier} from now on, after {before.tier}"]
-        return [f"the limits of {now.source} are taken up"]
-
-    def _adopt_limits(self) -> None:
-        """Bring every meter in line with what the limits say now; levels stay, and nobody who waits is lost."""
-        now_us = self._clock()
-        self._routes.clear()
-        for (name, pool_name), meters in list(self._meters.items()):
-            account = self._accounts[name]
-            spec = next((spec for spec in account.limits.pools if spec.name == pool_name), None)
-            if spec is None:
-                continue
-            learns = any(isinstance(meter, Belief) for meter in meters)
-            host = account.host if learns else None
-            by_name = {meter.name: meter for meter in meters}
-            told = []
-            for wanted in spec.meters:
-                meter = by_name.get(wanted.name)
-                if meter is None or isinstance(meter, ResetMeter) != bool(wanted.resets):
-                    meter = self._workshop.meter_of(spec, wanted, now_us, host)
-                elif meter.origin != "server" and meter.limit != wanted.limit:
-                    meter.adopt(now_us, wanted.limit, wanted.origin)
-                told.append(meter)
-            self._meters[name, pool_name] = tuple(told)
-        for names, gate in self._pools.items():
-            kept = tuple(meter for name in names[1:] for meter in self._meters.get((names[0], name), ()))
-            if kept and kept != gate.pool.meters:
-                gate.pool.replace_meters(kept)
-            gate.tick(now_us)
-
-    def _wall_s(self, now_us: int) -> float:
-        return self._epoch_s + now_us / 1e6
+        _tell(news)
 
     def _permit(
         self,
@@ -671,7 +430,7 @@ class Limiter:
         if permit.state != NEW:
             raise ThrottleError(f"this permit has been used: {permit!r}")
         now_us = self._clock()
-        if now_us >= self._look_at_us:
+        if now_us >= self._routing.look_at_us:
             self._look_around()
         with self._lock:
             admitted = permit.pool.try_take(now_us, permit)
@@ -689,7 +448,7 @@ class Limiter:
                 until_us = threads.until_us(gate, sleeper)
             while permit.state == WAITING:
                 sleeper.sleep(None if until_us >= NEVER else max(0, until_us - self._clock()) / 1e6)
-                if self._file is not None:
+                if self._routing.is_live:
                     self._look_around()
                 with self._lock:
                     if permit.state == WAITING:
@@ -773,7 +532,7 @@ class Limiter:
                 )
 
     def _ring(self, runtime: Runtime, gate: Gate) -> None:
-        if self._file is not None:
+        if self._routing.is_live:
             self._look_around()
         with self._lock:
             gate.ring(self._clock(), runtime)
@@ -782,36 +541,18 @@ class Limiter:
     # what happens to a permit afterwards
 
     def _observe(self, permit: Permit, headers: Mapping[str, str]) -> None:
-        wall_s = time.time()
-        readings = read_headers(headers, wall_s=wall_s)
+        readings = read_headers(headers, wall_s=time.time())
         pool = permit.pool
         if permit._clue is not None and permit.marks and readings:
             self._weigh(permit, readings)
         with self._lock:
             now_us = self._clock()
             pool.answered(now_us, permit, readings)
-            news = _adopted(pool.meters)
-            if readings and self._accounts[permit.account].host is not None:
-                news += self._learn_limits(permit, readings, now_us, wall_s)
+            news = self._routing.learn(permit.account, permit.model, pool, readings, now_us)
             permit._gate.tick_all(now_us)
         if self._notes:
             self._carry_out_notes()
-        for line in news:
-            logger.warning("pool %s: %s", pool.name, line)
-
-    def _learn_limits(self, permit: Permit, readings: Sequence[Reading], now_us: int, wall_s: float) -> list[str]:
-        """Make meters of limits that only the headers tell of, and see which tier they are those of."""
-        pool, account = permit.pool, self._accounts[permit.account]
-        news = []
-        if unmet := unmet_readings(pool.meters, readings):
-            born = tuple(self._workshop.meter_told(reading, now_us, account.host or "") for reading in unmet)
-            pool.replace_meters(pool.meters + born)
-            news += [f"the server has a limit of {m.limit:,g} {m.unit} in {m.window_s:g} s" for m in born]
-        if account.is_assumed and (tiers := account.observe(permit.model, readings, wall_s)):
-            news.append(f"the limits in the server's answers are those of {' or '.join(tiers)}")
-            if not account.is_assumed:
-                self._adopt_limits()
-        return news
+        _tell(news, pool)
 
     def _refused(self, permit: Permit, refusal: Refusal, pause_s: float) -> None:
         pool = permit.pool
@@ -826,11 +567,10 @@ class Limiter:
             if refusal.kind in RETRIED and pause_s > 0:
                 reason = "a pause that the server asked for" if refusal.kind == "rate" else "the server's overload"
                 pool.pause(now_us + math.ceil(pause_s * 1e6), reason)
-            news = _adopted(pool.meters)
+            news = self._routing.learn(permit.account, permit.model, pool, (), now_us)
             permit._gate.tick_all(now_us)
         self._carry_out_notes()
-        for line in news:
-            logger.warning("pool %s: %s", pool.name, line)
+        _tell(news, pool)
 
     def _withdraw(self, permit: Permit) -> None:
         if permit.state == NEW:
@@ -877,7 +617,7 @@ class Limiter:
         self._loops = weakref.WeakKeyDictionary()
         self._trios = weakref.WeakKeyDictionary()
         now_us = self._clock()
-        for gate in self._pools.values():
+        for gate in self._routing.gates:
             gate.abandon(now_us)
 
 
@@ -885,23 +625,9 @@ def _monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-def _adopted(meters: tuple[Meter, ...]) -> list[str]:
-    """Tell, once each, of the limits that were taken over from the server."""
-    news: list[str] = []
-    for meter in meters:
-        if isinstance(meter, Belief) and meter.change is not None:
-            before, now = meter.change
-            meter.change = None
-            news.append(f"the server's {meter.name} is {now:,g}, not {before:,g}; it is followed from now on")
-    return news
-
-
-def _live_file(limits: LimitsSource | None) -> LimitsFile | None:
-    """Open the limits file that is to be followed; the bundled one and what was given in code don't change."""
-    if limits is not None and not isinstance(limits, str | os.PathLike):
-        return None
-    path = find_source(limits)
-    return None if path == bundled_path() else LimitsFile(path)
+def _tell(news: Sequence[str], pool: Pool | None = None) -> None:
+    for line in news:
+        logger.warning("pool %s: %s" if pool else "%s%s", pool.name if pool else "", line)
 
 
 def _timeout(permit: Permit, meter: str | None, ready_in_s: float | None) -> WaitTimeout:

@@ -216,7 +216,7 @@ def test_the_account_of_a_key_is_found_in_the_file_and_another_key_has_pools_of_
     assert limiter.tier == "tier-2"
     other = client.with_options(api_key="sk-theirs")
     assert throttle.limiter_of(other) is limiter
-    (account,) = [name for name in limiter._accounts if name]
+    (account,) = [name for name in limiter._routing._accounts if name]
     with limiter.permit_for("", "h", EMBED), limiter.permit_for(account, "h", EMBED):
         pools = limiter.snapshot().pools
     assert pools["all"].meters["rpm"].limit == 5000

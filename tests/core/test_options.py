@@ -46,7 +46,7 @@ def wrap(server: Simulator, charge: str = "usage") -> OpenAI:
 
 def charged(client: OpenAI) -> float:
     """What our own books hold against the tokens meter."""
-    (pool,) = throttle.limiter_of(client)._pools.values()
+    (pool,) = throttle.limiter_of(client)._routing.gates
     (meter,) = [meter for meter in pool.pool.meters if meter.name == "tpm"]
     ledger = meter.ledger  # type: ignore[attr-defined]
     return float(sum(ledger.totals) - sum(amount for _, _, _, amount in ledger.voids))

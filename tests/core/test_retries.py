@@ -12,7 +12,10 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 import throttle
+from tests.core.virtual import VirtualLoop, run_virtually
 from throttle import Retry
+from throttle.costs import CallCost
+from throttle.feedback.refusals import Refusal
 from throttle.simulator import Simulator, in_thread
 
 LIMITS = {"rpm": 60_000, "tpm": 6_000_000}
@@ -219,24 +222,28 @@ def test_a_file_is_wound_back_and_what_can_not_be_sent_twice_is_not(
     assert attempts(server) == sent
 
 
-def test_the_refused_call_goes_first_when_the_pause_ends(server: Simulator) -> None:
-    async def main() -> None:
-        server.control(faults=[refusal(calls=[1], message="Please try again in 300ms.")])
-        async with AsyncOpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0) as plain:
-            client = throttle.wrap(plain, limiter=throttle.Limiter(LIMITS))
+def test_the_refused_call_goes_first_when_the_pause_ends() -> None:
+    cost = CallCost({"model": "m", "input": "x"}, "/embeddings")
 
-            async def ask_as(user: str) -> None:
-                await client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, user=user)
-                done.append(user)
+    async def main(loop: VirtualLoop) -> list[tuple[str, float]]:
+        limiter = throttle.Limiter({"rpm": 600}, clock=loop.now_us)
+        went: list[tuple[str, float]] = []
 
-            done: list[str] = []
-            first = asyncio.ensure_future(ask_as("first"))
-            while not server.calls() and not first.done():
-                await asyncio.sleep(0.01)
-            await asyncio.gather(first, *(ask_as(f"later {i}") for i in range(5)))
-            assert done[0] == "first"
+        async def call(name: str, again: throttle.Permit | None = None) -> throttle.Permit:
+            permit = await limiter.permit_for("", "api.openai.com", cost, again=again)
+            went.append((name, loop.time()))
+            return permit
 
-    asyncio.run(main())
+        refused = await call("refused")
+        refused.refused(Refusal(kind="rate", retry=True, unit="requests", wait_s=5.0), 5.0)
+        others = [asyncio.ensure_future(call(f"later {i}")) for i in range(3)]
+        await asyncio.sleep(1)
+        await asyncio.gather(call("again", again=refused), *others)
+        return went[1:]
+
+    went = run_virtually(main)
+    assert [name for name, _ in went] == ["again", "later 0", "later 1", "later 2"]
+    assert all(at_s >= 5 for _, at_s in went)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,6 @@ def test_every_runtime_gets_through_and_nothing_is_left(seed: int) -> None:
     limiter.acquire("m").__enter__().close()  # whoever comes last finds out about loops that ended
     pool = limiter.snapshot().pools["default"]
     assert (pool.waiting, pool.under_way) == (0, 0)
-    (gate,) = limiter._pools.values()
+    (gate,) = limiter._routing.gates
     assert not gate._waiters
     assert not limiter._threads._sleepers
