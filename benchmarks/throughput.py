@@ -99,8 +99,8 @@ async def _rows(case: Case) -> list[Figures]:
 
 
 def _wrapped(client: AsyncOpenAI, case: Case) -> AsyncOpenAI:
-    limits = {"rpm": case.rpm, "tpm": case.tpm, "charge": "characters", "headroom": 0.01}
-    return throttle.wrap(client, limiter=throttle.Limiter(limits))
+    limits = {"rpm": case.rpm, "tpm": case.tpm, "charge": "characters"}
+    return throttle.wrap(client, limiter=throttle.Limiter(limits, pacing="burst"))
 
 
 async def _measure(

@@ -115,11 +115,11 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, room: int) -> None:
     path = tmp_path / "out.jsonl"
     with Journal(path) as journal:
         journal.append(line("a"))
-        journal._file = FullDisk(journal._file, room)
+        journal._file = FullDisk(file := journal._file, room)  # type: ignore[assignment]
         with pytest.raises(OutputError, match="no space left on device"):
             journal.append(line("b"))
         assert path.read_bytes() == line("a")
-        journal._file = FullDisk(journal._file._file, 10_000)
+        journal._file = file
         journal.append(line("c"))
     assert names(path) == ["a", "c"]
 

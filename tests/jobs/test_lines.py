@@ -75,7 +75,7 @@ def test_the_endpoint_of_a_bare_body_is_told_by_its_keys(body: dict[str, Any], e
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(raw: bytes, said: str) -> None:
-    with pytest.raises(MalformedLine, match=".") as caught:
+    with pytest.raises(MalformedLine) as caught:
         read_line(raw, 1)
     assert said in str(caught.value)
 
@@ -92,5 +92,7 @@ def test_the_digest_ignores_spacing_and_order_but_no_value() -> None:
 
 
 def test_lone_surrogates_in_names_and_bodies_are_fine() -> None:
-    line = read_line(rb'{"custom_id": "\ud800", "url": "/v1/chat/completions", "body": {"model": "m", "messages": "\udfff"}}', 1)
+    line = read_line(
+        rb'{"custom_id": "\ud800", "url": "/v1/chat/completions", "body": {"model": "m", "messages": "\udfff"}}', 1
+    )
     assert len(line.digest) == 8

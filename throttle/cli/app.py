@@ -61,10 +61,12 @@ def _common(
 
 
 def _register() -> None:
-    from throttle.cli import demo, run, serve
+    from throttle.cli import demo, estimate, limits, run, serve
 
     app.command()(demo.demo)
     app.command()(run.run)
+    app.command()(estimate.estimate)
+    app.add_typer(limits.app)
     app.command()(serve.serve)
 
 

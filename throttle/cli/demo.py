@@ -26,9 +26,6 @@ MODEL: Final = "gpt-4o-mini"
 LATENCY_S: Final = (0.15, 0.6)
 REQUESTS: Final = 600
 MOST_REQUESTS: Final = 3000
-HEADROOM: Final = 0.01
-"""Calls that travel faster than the first one did arrive before the server has refilled for them; this covers it."""
-
 PLAIN_WORKERS: Final = 64
 PLAIN_PATIENCE_S: Final = 25.0
 LINE_EVERY_S: Final = 2.0
@@ -207,7 +204,7 @@ async def _throttled(stage: Stage, server: Simulator, source: Path, output: Path
     from throttle.jobs.job import Job
 
     output.unlink(missing_ok=True)
-    limiter = throttle.Limiter({**stage.limits, "charge": stage.charge, "headroom": HEADROOM})
+    limiter = throttle.Limiter({**stage.limits, "charge": stage.charge}, pacing="burst")
     async with client_from_environment(server.base_url, connections=1000) as client:
         with Job(source, output, max_in_flight=1000) as job:
             report = await run_job(

@@ -16,6 +16,7 @@ from rich.text import Text
 from throttle.cli.words import amount, duration
 
 if TYPE_CHECKING:
+    from throttle.feedback.belief import BeliefSnapshot
     from throttle.jobs.progress import Progress
     from throttle.meter import MeterSnapshot
     from throttle.pool import PoolSnapshot
@@ -138,5 +139,5 @@ def plain_line(view: View) -> str:
     return " · ".join(parts)
 
 
-def _filled(meter: MeterSnapshot) -> float:
+def _filled(meter: MeterSnapshot | BeliefSnapshot) -> float:
     return max(0.0, min(1.0, meter.level / meter.capacity)) if meter.capacity else 0.0

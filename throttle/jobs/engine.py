@@ -49,6 +49,7 @@ MANY_DOUBTS: Final = 100
 
 FIRST_PROBE_S: Final = 1.0
 LONGEST_PROBE_S: Final = 30.0
+LONGEST_RETRY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,9 @@ class Settings:
 class _Flight:
     """One call that was begun: waiting until the limiter lets it go, then out."""
 
-    __slots__ = ("engine", "lane", "load", "reserved", "scope", "waiting")
+    __slots__ = ("lane", "load", "reserved", "scope", "waiting")
 
-    def __init__(self, engine: Engine, lane: Lane, load: Load, reserved: tuple[int, float]) -> None:
-        self.engine = engine
+    def __init__(self, lane: Lane, load: Load, reserved: tuple[int, float]) -> None:
         self.lane = lane
         self.load = load
         self.reserved = reserved
@@ -86,7 +86,6 @@ class _Flight:
             self.waiting = False
             self.lane.waiting -= 1
             self.lane.out += 1
-            self.engine.look_at_limits(self.lane)
             self.lane.wake()
 
     def landed(self) -> None:
@@ -121,7 +120,7 @@ class Engine:
             budget: what the whole job may use.
             prices: what tokens cost.
             packer: puts several lines in one request; None to send each alone.
-            is_limited: tells whether a model that was called has any limits.
+            is_limited: tells whether a model has limits, as far as known now.
         """
         self.stopped: str | None = None
         self._lanes = lanes
@@ -156,11 +155,6 @@ class Engine:
                 flight.scope.cancel()
         self._wake_all()
 
-    def look_at_limits(self, lane: Lane) -> None:
-        """Ask once, when the first call of a lane has gone, whether anything but its window bounds it."""
-        if lane.limited is None:
-            lane.limited = self._is_limited(lane.model)
-
     @property
     def waiting(self) -> int:
         return sum(lane.waiting for lane in self._lanes)
@@ -176,6 +170,7 @@ class Engine:
     # beginning
 
     async def _feed(self, lane: Lane) -> None:
+        lane.limited = self._is_limited(lane.model)
         while self.stopped is None:
             lane.changed = anyio.Event()
             if self._begin_one(lane):
@@ -193,7 +188,7 @@ class Engine:
             load = self._packer.fill(load, lane, now_s)
         if (reserved := self._reserve(lane, load)) is None:
             return False
-        flight = _Flight(self, lane, load, reserved)
+        flight = _Flight(lane, load, reserved)
         self._flights.add(flight)
         assert self._tasks is not None
         self._tasks.start_soon(self._fly, flight)
@@ -204,7 +199,7 @@ class Engine:
             return False
         if lane.waiting >= self._ahead or len(self._flights) >= self._settings.max_in_flight:
             return False
-        return bool(lane.limited) or lane.busy < lane.window.size
+        return lane.limited or lane.busy < lane.window.size
 
     def _reserve(self, lane: Lane, load: Load) -> tuple[int, float] | None:
         """Hold what the call may use; None, and the load is put back, where the budget doesn't allow it (yet)."""
@@ -274,7 +269,8 @@ class Engine:
             self._wake_all()
         if isinstance(outcome, Answer):
             lane.answered = True
-            lane.window.landed(now_s, filled=filled)
+            if not lane.limited and lane.window.landed(now_s, filled=filled):
+                lane.limited = self._is_limited(lane.model)
         elif outcome.what == "again":
             lane.window.troubled()
 
@@ -299,7 +295,7 @@ class Engine:
             self.stop(outcome.failure.message)
         elif outcome.what == "again" and load.tries + 1 < self._settings.max_tries:
             load.tries += 1
-            lane.put_later(load, anyio.current_time() + max(outcome.wait_s, min(60.0, 2.0**load.tries)))
+            lane.put_later(load, anyio.current_time() + max(outcome.wait_s, min(LONGEST_RETRY_S, 2.0**load.tries)))
         elif outcome.what == "failed" and len(load.lines) > 1 and outcome.status_code not in HOPELESS:
             self._split(lane, load)
         elif outcome.what == "failed" and not lane.answered:

@@ -47,6 +47,7 @@ class Lane:
         index, source: where its lines are.
         endpoint: what bare bodies are for (None: inferred).
         window: how many may be out where no limit says.
+        limited: whether a limit says.
         waiting: calls begun that the limiter hasn't let go yet.
         out: calls sent and not answered.
         answered: whether the server ever gave a good answer here.
@@ -59,7 +60,7 @@ class Lane:
     source: BinaryIO
     endpoint: str | None
     window: Window
-    limited: bool | None = None
+    limited: bool = False
     waiting: int = 0
     out: int = 0
     answered: bool = False

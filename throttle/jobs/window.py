@@ -33,15 +33,21 @@ class Window:
         self._smaller: tuple[int, float] | None = None
         self._rest = 0
 
-    def landed(self, now_s: float, *, filled: bool) -> None:
-        """Learn that a call has come back well; `filled` says that the window was full when it did."""
+    def landed(self, now_s: float, *, filled: bool) -> bool:
+        """Learn that a call has come back well; `filled` says that the window was full when it did.
+
+        Returns:
+            Whether this ended a round: as many calls as the window holds.
+        """
         if self._begun_s is None or not filled:
             self._begun_s, self._landed = now_s, 0
-            return
+            return True
         self._landed += 1
-        if self._landed >= self.size and now_s > self._begun_s:
-            self._end_round(self._landed / (now_s - self._begun_s))
-            self._begun_s, self._landed = now_s, 0
+        if self._landed < self.size or now_s <= self._begun_s:
+            return False
+        self._end_round(self._landed / (now_s - self._begun_s))
+        self._begun_s, self._landed = now_s, 0
+        return True
 
     def troubled(self) -> None:
         """Learn that the server was overloaded or didn't answer: halve, and rest."""
