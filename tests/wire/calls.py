@@ -33,6 +33,7 @@ class Call:
         act: does it; gives what the program gets out of it.
         sent: how many requests reach the server.
         charged: how many of them are charged as requests; the same, if not given.
+        charged_by_proxy: the same where they go through a proxy, whose word is all that is known of the server.
         server: settings of the simulated server.
         options: further arguments of the client's constructor.
         kind: `"OpenAI"`, `"AzureOpenAI"`, or a subclass of ours.
@@ -43,13 +44,16 @@ class Call:
     act: Act
     sent: int = 1
     charged: int | None = None
+    charged_by_proxy: int | None = None
     server: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "OpenAI"
     only_async: bool = False
 
-    @property
-    def charges(self) -> int:
+    def charges(self, *, by_proxy: bool) -> int:
+        """Tell how many attempts are charged."""
+        if by_proxy and self.charged_by_proxy is not None:
+            return self.charged_by_proxy
         return self.sent if self.charged is None else self.charged
 
 
@@ -310,7 +314,7 @@ CALLS: Final = (
         server={"faults": [_fault("slow", (1,), seconds=1.5)]},
         options={"timeout": 0.25},
     ),
-    Call("connection refused", refused_connection, sent=0),
+    Call("connection refused", refused_connection, sent=0, charged_by_proxy=2),
     Call("reset", chat, server={"faults": [_fault("reset")]}, options={"max_retries": 0}),
     Call("reset, then fine", chat, sent=2, server={"faults": [_fault("reset", (1,))]}),
     Call("reset in the middle", chat, server={"faults": [_fault("reset_mid_body")]}, options={"max_retries": 0}),

@@ -17,6 +17,8 @@ __all__ = ["MOVED", "Seen", "Tap", "tapping"]
 MOVED: Final = b"/moved"
 """What begins so is answered with a redirect to the rest of it."""
 
+UNREACHABLE: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+
 PATIENCE_S: Final = 5.0
 LARGEST_HEAD: Final = 1 << 20
 
@@ -119,11 +121,15 @@ class Tap:
                 request = await _read_request(reader)
                 with self._lock:
                     self._seen.append(request)
-                if request.path.startswith(MOVED.decode()):
+                if self._target is not None and request.path.startswith(MOVED.decode()):
                     writer.write(_redirect(request))
                     continue
                 if upstream is None:
-                    there, upstream = await asyncio.open_connection("127.0.0.1", self._port_for(request))
+                    try:
+                        there, upstream = await asyncio.open_connection("127.0.0.1", self._port_for(request))
+                    except ConnectionRefusedError:
+                        writer.write(UNREACHABLE)
+                        continue
                     pump = asyncio.create_task(_pump(there, writer))
                 upstream.write(_origin_form(request))
                 await upstream.drain()
