@@ -47,8 +47,8 @@ OWN_SIGMAS = 3.0
 OWN_FREE = 0.02
 """Deviations of one call's own error that are kept in hand where five would be more than this share of the limit: a
 call's error is bounded, and five of a call of half the bucket would be a sixth of it."""
-COLD_RATIO = 1.0 + SIGMAS * 0.25
-"""What a server may charge of our estimate, at most, before anything is known."""
+COLD_RATIO = 2.1
+"""What a server may charge of our estimate, at most, before anything is known: twice, and estimates are off by some."""
 LOOK_S = 0.01
 """How long the very first call looks whether it is alone: threads and tasks of a job start within this."""
 HOLD_S = 1.5
@@ -64,16 +64,18 @@ NOISE_LEAST, NOISE_MOST = 0.06, 0.6
 UNREST_LEAST, UNREST_MOST = 1e-4, 0.03
 """Bounds of what is learned. The least are not small: sources of noise can't be told apart well, and the cushion that
 they cost is paid once."""
-ALLOWANCE = 0.1
-"""Share of the limit that may be out unconfirmed at first: eight clients that start together may each take a tenth
+ALLOWANCE = 0.07
+"""Share of the limit that may be out unconfirmed at first: eight clients that start together may each take as much
 unseen."""
 ALLOWANCE_LEAST = 0.05
+SLOWED = 0.75
+"""Share of the refill at which calls follow one another where more is out unconfirmed than is allowed."""
 PLACEABLE = 0.03
 """Share of the limit that may leave within the jitter, so that a header can be placed among its neighbours."""
 NEAR_FULL = 0.95
 """Where the bucket is that full, nobody else takes much."""
 BURST_MEMORY_S = 600.0
-BURST_SCALE, BURST_MOST = 1.5, 0.3
+BURST_SCALE, BURST_MOST = 1.8, 0.3
 """How much of the largest surprise stands as cushion, and which share of the limit at most."""
 BRIM = 0.98
 """A call that needs nearly the whole bucket goes when it is this full: completely full and certain, it never is."""
@@ -457,7 +459,7 @@ class Belief:
             if front is not None:
                 wait = max(wait, front.wait(now, own))
         if not self.known:
-            return self._wait_cold(now, k, estimate, own, wait)
+            return self._wait_cold(now, own, wait)
         if alone:
             margin = min(self._margin(now, k, estimate), OWN_SIGMAS * state.noise * own + ALONE_S * self.rate)
             return max(min(wait, ASK_S), (min(own + margin, self.limit) - state.level) / self._free_rate())
@@ -469,10 +471,10 @@ class Belief:
             self._relax(now)
         return wait
 
-    def _wait_cold(self, now: float, k: int, estimate: float, own: float, wait: float) -> float:
+    def _wait_cold(self, now: float, own: float, wait: float) -> float:
         if self._begun is None:
             self._begun = self._clock = now
-        sure = own + SIGMAS * self.filter.ratio_sd(k) * estimate
+        sure = own if self.fixed else COLD_RATIO * own
         wait = max(wait, (sure - self.filter.level) / self.rate)
         if self.ledger.number == 0:
             return min(wait, self._begun + (HOLD_S if self.crowded else LOOK_S) - now)
@@ -518,7 +520,7 @@ class Belief:
         if self._begun is None:
             self._begun = now
         if not self.known:
-            state.level -= own + SIGMAS * state.ratio_sd(k) * estimate
+            state.level -= own if self.fixed else COLD_RATIO * own
         else:
             state.charge(k, estimate, own * own)
         for front in (self.trickle, self.share):
@@ -543,7 +545,7 @@ class Belief:
             return 6 * rate
         free = max(0.02 * rate, rate - self.filter.others)
         if self.allowance < 1.0 and sent - self._confirmed > self.allowance * self.limit:
-            return 0.5 * free
+            return SLOWED * free
         rivals = min(16.0, rate / free)
         spare = max(0.0, self.filter.level - SIGMAS * self.filter.level_sd())
         placeable = free + PLACEABLE * self.limit / self.jitter_s
