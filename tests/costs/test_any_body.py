@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -191,6 +193,24 @@ def test_deep_nesting_ends(opening: str) -> None:
     results = [{"role": "tool", "tool_call_id": "1", "content": said}]
     assert estimate({"model": "gpt-4o", "messages": calls + results}).input_tokens > 0
     _unwind(deep)
+
+
+def test_a_caller_that_leaves_little_stack_gets_a_bound() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(20):
+        schema = {"type": "object", "properties": {"a": schema}, "description": "d"}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "tools": [tool]}
+    expected = estimate(body).input_tokens
+    bodies = [(room, {**body, "tools": [tool, {"type": "mcp", "unseen": room}]}) for room in range(40, 200, 4)]
+
+    def at(depth: int, body: dict[str, Any]) -> int:
+        return at(depth - 1, body) if depth else estimate(body).input_tokens
+
+    floor = sys.getrecursionlimit() - len(inspect.stack())
+    told = [at(floor - room, each) for room, each in bodies]
+    assert all(tokens >= expected for tokens in told)
+    assert told[0] > expected == told[-1]
 
 
 def _unwind(deep: Any) -> None:

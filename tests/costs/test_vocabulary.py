@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from throttle.costs import CallCost, VocabularyError, encoding_for
+from throttle.costs import CallCost, VocabularyError, encoding_for, estimate
 from throttle.costs import counter as counter_module
 from throttle.costs import vocabulary as vocabulary_module
 from throttle.costs.vocabulary import base_name, encoding_named, vocabulary_of
@@ -56,6 +56,18 @@ def test_texts_become_the_tokens_that_tiktoken_makes(vocabulary: str, text: str,
 
 def test_a_base_name_has_no_provider_and_no_fine_tuning() -> None:
     assert base_name(" Azure/FT:GPT-4o:org::x ") == "gpt-4o"
+
+
+def test_a_deployment_counts_as_the_model_it_is_said_to_be() -> None:
+    body = {"model": "my-deployment", "messages": [{"role": "user", "content": "Schadenfreude, mon ami, 你好"}]}
+    assert estimate(body, model="gpt-4") == estimate({**body, "model": "gpt-4"}) != estimate(body)
+
+
+def test_a_deployment_that_embeds_reads_as_all_models_that_embed() -> None:
+    body = {"input": "Schadenfreude, mon ami, 你好"}
+    cost = estimate(body, "/openai/deployments/vectors/embeddings")
+    assert cost == estimate({**body, "model": "text-embedding-3-small"}, "/embeddings")
+    assert cost != estimate({"prompt": body["input"]}, "/completions")
 
 
 def test_an_unknown_vocabulary_is_an_error_that_names_the_known() -> None:

@@ -13,7 +13,7 @@ from throttle.costs.generations import Generation, generation_of
 from throttle.costs.output import choices_of, expected_output, explicit_maximum
 from throttle.costs.parts import content_bytes, image_tokens_in, images_in, texts_of
 from throttle.costs.prompts import prompt_bytes, prompt_count, prompt_tokens
-from throttle.costs.reading import as_items, as_mapping, as_text, positive
+from throttle.costs.reading import as_items, as_mapping, as_text, bytes_within, positive
 from throttle.costs.responses import responses_input
 from throttle.costs.tools import definitions_are_known
 from throttle.costs.vocabulary import vocabulary_of
@@ -39,14 +39,16 @@ _COUNTED: Final = frozenset((*_CONVERSATIONS, *_PROMPTS))
 """Endpoints whose calls are booked tokens."""
 
 
-def estimate(body: Mapping[str, Any], endpoint: str = "/chat/completions") -> Cost:
+def estimate(body: Mapping[str, Any], endpoint: str = "/chat/completions", *, model: str | None = None) -> Cost:
     """Estimate what a call costs, in the tokens that the API will report as usage.
+
+    `model` is the model to count for where the body's own name doesn't tell: that of an Azure deployment, an alias.
 
     Raises nothing, whatever the body holds: what has a wrong type counts as the text it is, or as nothing. The body is
     only read. What can't be seen in it (earlier turns that the server keeps, hosted tools, what a URL leads to) counts
     as `docs/estimates.md` tells.
     """
-    return CallCost(body, endpoint).cost
+    return CallCost(body, endpoint, model=model).cost
 
 
 class CallCost:
@@ -107,11 +109,14 @@ class CallCost:
         return self._input(bounding_counter())
 
     def _input(self, counter: TokenCounter) -> int:
-        if self.endpoint == endpoints.CHAT:
-            return chat_input(self._body, self._generation, counter)
-        if self.endpoint == endpoints.RESPONSES:
-            return responses_input(self._body, self._generation, counter)
-        return sum(prompt_tokens(each, counter) for each in self._prompts)
+        try:
+            if self.endpoint == endpoints.CHAT:
+                return chat_input(self._body, self._generation, counter)
+            if self.endpoint == endpoints.RESPONSES:
+                return responses_input(self._body, self._generation, counter)
+            return sum([prompt_tokens(each, counter) for each in self._prompts])
+        except RecursionError:  # the caller left no room on the stack
+            return bytes_within(self._body)
 
     @property
     def output_tokens(self) -> int:
@@ -186,9 +191,9 @@ class CallCost:
 
     @property
     def _vocabulary(self) -> str:
-        if self.endpoint == endpoints.EMBEDDINGS and not self._counted_as:
-            return "cl100k_base"
-        return vocabulary_of(self._counted_as)
+        vocabulary = vocabulary_of(self._counted_as)
+        # No model that embeds reads with the default: a deployment's name that doesn't tell is of one that is known.
+        return "cl100k_base" if self.endpoint == endpoints.EMBEDDINGS and vocabulary == "o200k_base" else vocabulary
 
     @property
     def _expected(self) -> int:

@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-__all__ = ["as_items", "as_mapping", "as_text", "compact", "fingerprint", "parsed_json", "plain", "positive", "written"]
+__all__ = [
+    "as_items",
+    "as_mapping",
+    "as_text",
+    "bytes_within",
+    "compact",
+    "fingerprint",
+    "parsed_json",
+    "plain",
+    "positive",
+    "written",
+]
 
 _DEPTH: Final = 100
 """Nesting that `plain` follows; what lies deeper counts as nothing."""
@@ -93,6 +104,25 @@ def parsed_json(text: str) -> tuple[Any, bool]:
 def fingerprint(value: Any) -> int:
     """Return a hash of a value by its JSON, for remembering a count of it."""
     return hash(written(value))
+
+
+def bytes_within(value: Any) -> int:
+    """Return a bound of the UTF-8 bytes of all that a value holds, without a call within a call."""
+    size = 0
+    left = _NODES
+    waiting = [value]
+    while waiting and left > 0:
+        left -= 1
+        each = waiting.pop()
+        if isinstance(each, str):
+            size += 4 * len(each)
+        elif isinstance(each, dict):
+            waiting.extend(islice(each.values(), left))
+            waiting.extend(islice(each, left))
+        elif isinstance(each, _SEQUENCES):
+            waiting.extend(each[:left])
+        size += 8
+    return size
 
 
 def plain(value: Any) -> Any:
