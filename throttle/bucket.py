@@ -73,8 +73,10 @@ class Bucket:
 
     def advance(self, now_us: int) -> None:
         """Bring the level up to `now_us`."""
-        if now_us > self.at_us:
-            self.level = self.level_at(now_us)
+        gap_us = now_us - self.at_us
+        if gap_us > 0:
+            level = self.level + gap_us * self.limit
+            self.level = level if level < self.capacity else self.capacity
             self.at_us = now_us
 
     def take(self, now_us: int, grains: int) -> None:

@@ -32,12 +32,12 @@ from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
 from throttle.learning import readings_by_meter
 from throttle.limits.values import ResolvedLimits
-from throttle.meter import Amount
+from throttle.meter import Amount, amount_for
 from throttle.metering import Pacing, Workshop
 from throttle.outcome import Outcome
 from throttle.permit import Permit
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot
-from throttle.retry import RETRIED
+from throttle.retry import RETRIED, Retry
 from throttle.routing import LimitsSource, Route, Routing
 from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime
 
@@ -253,7 +253,7 @@ class Limiter:
             tokens: what it is charged, in place of what the cost says.
             max_wait_s: as for `acquire`.
             service_tier: what the call asks for.
-            again: the permit of an earlier attempt that was refused; its place in the queue is kept.
+            again: the permit of an earlier attempt; its place in the queue is kept.
             delay_s: how long the call keeps from the last one of its key, or from now where it has none.
             key: whose call it is.
         """
@@ -271,7 +271,7 @@ class Limiter:
         images = cost.cost.images if "images" in units else 0
         permit = self._permit(account, route, model, tokens or 0, 1, images, max_wait_s, others)
         if again is not None and again.pool is permit.pool:
-            permit.number = again.number
+            permit.number, permit.earliest_us = again.number, again.earliest_us
         permit.charge = charge
         if evidence is not None:
             permit.row = f"{model} ({charge})"
@@ -407,21 +407,17 @@ class Limiter:
         max_wait_s: float | None,
         others: Mapping[str, Amount],
     ) -> Permit:
-        if min(tokens, requests, images, *others.values()) < 0:
-            raise ValueError(
-                f"a call can't cost less than nothing: {tokens} tokens, {requests} requests, {images} images"
-            )
-        tokens = tokens * route.weight
-        known: dict[str, Amount] = {"requests": requests, "tokens": tokens, "images": images, "in_flight": 1, **others}
         permit = Permit(self, account, route, model, max_wait_s)
-        permit.amounts = tuple(
-            [
-                sum(known.get(unit, 0) * factor for unit, factor in meter.counts)
-                if meter.counts
-                else known.get(meter.unit, 0)
-                for meter in permit.meters
-            ]
-        )
+        tokens = tokens * route.weight
+        if route.is_plain and not others and tokens >= 0 and requests >= 0 and images >= 0:
+            permit.amounts = (requests, tokens)
+            return permit
+        known: dict[str, Amount] = {"requests": requests, "tokens": tokens, "images": images, "in_flight": 1, **others}
+        if any(amount < 0 for amount in known.values()):
+            permit.cancel()
+            told = ", ".join(f"{unit}={amount:,}" for unit, amount in known.items() if amount < 0)
+            raise ValueError(f"a call of {model!r} can't cost less than nothing: {told}")
+        permit.amounts = tuple([amount_for(meter, known) for meter in permit.meters])
         return permit
 
     # the leaf: how a permit is waited for
@@ -540,33 +536,33 @@ class Limiter:
 
     # what happens to a permit afterwards
 
-    def _observe(self, permit: Permit, headers: Mapping[str, str]) -> None:
+    def _observe(self, permit: Permit, headers: Mapping[str, str], is_error: bool = False) -> None:
         readings = read_headers(headers, wall_s=time.time())
         pool = permit.pool
         if permit._clue is not None and permit.marks and readings:
             self._weigh(permit, readings)
         with self._lock:
             now_us = self._clock()
-            pool.answered(now_us, permit, readings)
+            pool.answered(now_us, permit, readings, is_error=is_error)
             news = self._routing.learn(permit.account, permit.model, pool, readings, now_us)
             permit._gate.tick_all(now_us)
         if self._notes:
             self._carry_out_notes()
         _tell(news, pool)
 
-    def _refused(self, permit: Permit, refusal: Refusal, pause_s: float) -> None:
+    def _refused(self, permit: Permit, refusal: Refusal, retry: Retry, attempts: int) -> None:
         pool = permit.pool
         with self._lock:
             now_us = self._clock()
+            if refusal.kind in RETRIED:
+                _hold_back(now_us, permit, refusal, retry, attempts)
             if refusal.kind == "rate":
                 pool.refused(now_us, permit, refusal)
             elif refusal.kind == "overloaded":
                 pool.release(now_us, permit)
             else:  # what can't go at all was not charged either
+                pool.too_large(now_us, permit, refusal)
                 pool.withdraw(now_us, permit)
-            if refusal.kind in RETRIED and pause_s > 0:
-                reason = "a pause that the server asked for" if refusal.kind == "rate" else "the server's overload"
-                pool.pause(now_us + math.ceil(pause_s * 1e6), reason)
             news = self._routing.learn(permit.account, permit.model, pool, (), now_us)
             permit._gate.tick_all(now_us)
         self._carry_out_notes()
@@ -579,7 +575,18 @@ class Limiter:
             self._note(permit, "withdraw")
 
     def _release(self, permit: Permit) -> None:
-        self._note(permit, "release")
+        if not self._lock.acquire(blocking=False):
+            self._note(permit, "release")
+            return
+        try:
+            pool = permit.pool
+            now_us = self._clock()
+            if pool.release(now_us, permit) and pool.waiting:
+                permit._gate.tick(now_us)
+        finally:
+            self._lock.release()
+        if self._notes:
+            self._carry_out_notes()
 
     def _settle(self, permit: Permit, unit: str, amount: Amount) -> None:
         with self._lock:
@@ -628,6 +635,23 @@ def _monotonic_us() -> int:
 def _tell(news: Sequence[str], pool: Pool | None = None) -> None:
     for line in news:
         logger.warning("pool %s: %s" if pool else "%s%s", pool.name if pool else "", line)
+
+
+def _hold_back(now_us: int, permit: Permit, refusal: Refusal, retry: Retry, attempts: int) -> None:
+    """Pause the pool of a call that was refused; where the call itself was refused more often than its pool, and nobody
+    told when to come back, the call alone stands aside for longer.
+    """
+    pool, hint_s = permit.pool, refusal.wait_s
+    in_row = pool.refusals_in_row(permit)
+    told = refusal.kind == "rate" and hint_s is not None and not refusal.probe
+    if refusal.kind == "overloaded":
+        reason = "the server's overload"
+    else:
+        reason = "a pause that the server asked for" if told else "a refusal that tells no time"
+    pause_us = math.ceil(retry.delay_s(attempts, hint_s, in_row) * 1e6)
+    pool.hold_back(now_us, permit, pause_us, reason, told=told)
+    if hint_s is None and attempts > in_row:
+        permit.earliest_us = now_us + math.ceil(retry.delay_s(attempts, None) * 1e6)
 
 
 def _timeout(permit: Permit, meter: str | None, ready_in_s: float | None) -> WaitTimeout:

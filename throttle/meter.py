@@ -7,7 +7,7 @@ call may go, and charges all of them at the one instant at which every one can p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from throttle.feedback.belief import BeliefSnapshot
 from throttle.feedback.headers import Reading
 from throttle.feedback.refusals import Refusal
 
-__all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot", "ResetMeter"]
+__all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot", "ResetMeter", "amount_for"]
 
 FORETOLD_US = 400 * 86_400_000_000
 """How far ahead a wait is foretold for a meter that is full again at an hour of the day."""
@@ -120,6 +120,13 @@ class Meter(Protocol):
     def snapshot(self, now_us: int) -> MeterSnapshot | BeliefSnapshot: ...
 
 
+def amount_for(meter: Meter, known: Mapping[str, Amount]) -> Amount:
+    """Tell what a meter counts of a call of which so much is known, by unit."""
+    if meter.counts:
+        return sum(known.get(unit, 0) * factor for unit, factor in meter.counts)
+    return known.get(meter.unit, 0)
+
+
 class BucketMeter:
     """A meter that trusts its own bucket: exact where nobody else uses the account and the estimate is what the server
     books.
@@ -190,6 +197,9 @@ class BucketMeter:
     def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
         bucket = self.bucket
         grains = amount * bucket.window_us if type(amount) is int else grains_of(amount, bucket.window_us)
+        bucket.advance(now_us)
+        if grains <= bucket.level:
+            return now_us
         if grains <= bucket.capacity:
             return bucket.ready_at(now_us, grains)
         if amount > self.largest and self.origin != "bundled":
@@ -203,8 +213,10 @@ class BucketMeter:
         return now_us if lack <= 0 else now_us - (-lack // bucket.limit)
 
     def take(self, now_us: int, amount: Amount, model: str) -> int:
-        grains = grains_of(amount, self.bucket.window_us)
-        self.bucket.take(now_us, grains)
+        bucket = self.bucket
+        grains = amount * bucket.window_us if type(amount) is int else grains_of(amount, bucket.window_us)
+        bucket.advance(now_us)
+        bucket.level -= grains
         return grains
 
     @property

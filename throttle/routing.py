@@ -41,6 +41,7 @@ class Route:
         charge: what the server books (`auto` or one of `throttle.costs.CHARGES`).
         weight: the part of one of the pool's tokens that one of the model's counts.
         variants: other pools for some of the calls, by what the limits file says.
+        is_plain: the pool has two meters, which count a call's requests and tokens.
     """
 
     gate: Gate
@@ -48,6 +49,7 @@ class Route:
     charge: str
     weight: float
     variants: tuple[Variant, ...]
+    is_plain: bool
 
 
 class Routing:
@@ -147,6 +149,7 @@ class Routing:
             charge=specs[0].charge if specs else "auto",
             weight=int(weight) if weight.is_integer() else weight,
             variants=match.variants if match and not variant else (),
+            is_plain=[(m.unit, m.counts) for m in meters] == [("requests", ()), ("tokens", ())],
         )
         return route, news
 
