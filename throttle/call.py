@@ -4,7 +4,9 @@ A call of the SDK is one or more attempts. Each attempt is: estimate, reserve, w
 
 - answered: the headers are looked at, the charge stays;
 - failed before it was handed to the HTTP client, or without ever reaching the server: the charge is given back;
-- anything else: nobody knows what the server booked, so the charge stays.
+- refused for its rate: it was not charged, its pool pauses, and it is sent again by us, at its old place in the queue;
+- anything else: nobody knows what the server booked, so the charge stays. What is sent again then, the SDK sends again;
+  where the server is overloaded the pool pauses all the same.
 
 The one step that takes time is waiting for a permit. `Call.attempt` yields the permit and goes on once it has been
 waited for; `drive` does that waiting in sync code, `adrive` in async code. Everything else is plain code that both
@@ -13,12 +15,13 @@ share.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Never
 
@@ -64,6 +67,12 @@ UNSENT_ERRORS_OF_AIOHTTP: Final = frozenset({"ClientConnectorError", "Connection
 Step = Permit | Callable[[], object]
 """What takes time in a flow: a permit to be waited for, or a count of a long text."""
 
+GIVEN_UP: ContextVar[tuple[str, float] | None] = ContextVar("throttle_given_up", default=None)
+"""What was given up last in this context, as a hash, and when: how a call that a decorator makes once more is known."""
+
+GIVEN_UP_S: Final = 300.0
+"""For how long a call that is the same as the one given up last is a repetition of it."""
+
 CURRENT: ContextVar[Call | None] = ContextVar("throttle_call", default=None)
 """The call that is being made in this context: how one hook finds what another one began."""
 
@@ -100,6 +109,7 @@ class Call:
 
     __slots__ = (
         "again",
+        "asked",
         "binding",
         "client",
         "cost",
@@ -120,6 +130,7 @@ class Call:
         self.permit: Permit | None = None
         self.response: Any = None
         self.retry = current_options().retry_of(binding.retry)
+        self.asked: tuple[str, object] = ("", None)
         self.again: Permit | None = None
         self.refusal: Refusal | None = None
         self.stream: OpenStream | None = None
@@ -137,6 +148,8 @@ class Call:
         binding, given = self.binding, current_options()
         if self.cost is None:
             self.cost = cost_of(url, body, binding.limiter)
+            self.asked = url, body
+            self.heed_repetition()
         cost = self.cost
         if cost is None:
             return
@@ -166,10 +179,16 @@ class Call:
 
     def answered(self, response: Any) -> None:
         """The server answered, with anything but a 429; several hooks may see the same answer."""
-        if response is not self.response:
-            self.response = response
-            if self.permit is not None:
-                self.permit.observe(response.headers)
+        permit = self.permit
+        if permit is None or response is self.response:
+            return
+        self.response = response
+        status = response.status_code
+        if status >= 500 and (refusal := refusal_of(response)).kind == "overloaded":
+            permit.refused(refusal, self.policy)
+            self.again, self.permit = permit, None
+        else:
+            permit.observe(response.headers, is_error=status >= 400)
 
     def refused(self, response: Any) -> None:
         """The server answered with a 429: what it says decides what becomes of the pool."""
@@ -177,11 +196,26 @@ class Call:
         if permit is None or response is self.response:
             return
         self.response = response
-        body = response.content if response.is_closed else None  # one that is streamed hasn't been read
-        self.refusal = refusal = read_refusal(429, response.headers, body, wall_s=time.time())
-        retry = self.retry or Retry()
-        permit.refused(refusal, retry.delay_s(self.sent_times, refusal.wait_s))
+        self.refusal = refusal = refusal_of(response)
+        permit.refused(refusal, self.policy, self.sent_times)
         self.again, self.permit = permit, None
+
+    @property
+    def policy(self) -> Retry:
+        """By what the pool pauses; also where we send nothing again ourselves."""
+        return self.retry or Retry()
+
+    def heed_repetition(self) -> None:
+        """Where the call that was given up last is made once more, whoever does so has taken over: it is sent once each
+        time, so that people's own retries and ours add up and don't multiply.
+        """
+        given_up = GIVEN_UP.get()
+        if given_up is None:
+            return
+        GIVEN_UP.set(None)
+        same = given_up[0] == _hash_of(self.asked) and time.monotonic() - given_up[1] < GIVEN_UP_S
+        if same and self.retry is not None:
+            self.retry = replace(self.retry, attempts=1)
 
     @property
     def retries_refusals(self) -> bool:
@@ -192,13 +226,14 @@ class Call:
         """The SDK's call ended with an error: tell whether it is to be made once more, and clear up after it."""
         self.failed(error)
         refusal, self.refusal = self.refusal, None
-        return (
-            self.retry is not None
-            and refusal is not None
-            and getattr(error, "response", None) is self.response
-            and refusal.retry
-            and self.retry.allows(self.sent_times, refusal.kind)
-        )
+        retry = self.retry
+        if retry is None or refusal is None or getattr(error, "response", None) is not self.response:
+            return False
+        if not refusal.retry:
+            return False
+        if self.sent_times >= retry.attempts:
+            GIVEN_UP.set((_hash_of(self.asked), time.monotonic()))
+        return retry.allows(self.sent_times, refusal.kind)
 
     def delivered(self, answer: Any) -> Any:
         """The SDK returns an answer to the caller: learn what the call used, now or when the stream has been read."""
@@ -207,7 +242,7 @@ class Call:
             return answer
         iterator = getattr(answer, "_iterator", None)
         if iterator is not None and isinstance(answer, Stream | AsyncStream):
-            self.stream = stream = OpenStream(permit, cost)
+            self.stream = stream = OpenStream(permit, cost, self.policy)
             watched = watch if isinstance(answer, Stream) else watch_async
             answer._iterator = watched(iterator, stream.tally, stream.broke)
         else:
@@ -218,13 +253,16 @@ class Call:
         """The attempt ended without an answer: give the charge back where the server can't have seen it."""
         permit = self.permit
         if permit is not None and (not self.sent or _is_unsent(error)):
-            self.permit = None
+            self.again, self.permit = permit, None
             permit.cancel()
 
     def end_attempt(self) -> None:
-        """Whatever became of the last attempt is known by now; its charge stays."""
+        """Whatever became of the last attempt is known by now; its charge stays. If there is another, it takes its
+        place in the queue.
+        """
         permit, self.permit, self.response, self.sent = self.permit, None, None, False
         if permit is not None:
+            self.again = permit
             permit.close()
 
     def finish(self) -> None:
@@ -238,11 +276,12 @@ class Call:
 class OpenStream:
     """A stream that the caller is still reading when the SDK's call is over."""
 
-    __slots__ = ("_cost", "_permit", "tally")
+    __slots__ = ("_cost", "_permit", "_policy", "tally")
 
-    def __init__(self, permit: Permit, cost: CallCost) -> None:
+    def __init__(self, permit: Permit, cost: CallCost, policy: Retry) -> None:
         self._permit = permit
         self._cost = cost
+        self._policy = policy
         self.tally = Tally()
 
     def close(self) -> None:
@@ -261,7 +300,7 @@ class OpenStream:
             text = json.dumps({"error": dict(told)}, default=str)
             refusal = read_refusal(429, {}, text, wall_s=time.time())
             if refusal.kind in RETRIED:
-                self._permit.refused(refusal, refusal.wait_s or Retry().initial_s)
+                self._permit.refused(refusal, self._policy)
 
 
 def drive(flow: Generator[Step, None, None]) -> None:
@@ -297,6 +336,16 @@ def cost_of(url: str, body: object, limiter: Limiter) -> CallCost | None:
         model = deployment_of(url) or endpoint.strip("/")
         body = {**body, "model": model}
     return CallCost(body, url, limiter.expected_output(model, endpoint))
+
+
+def refusal_of(response: Any) -> Refusal:
+    """Read why a response refuses the call."""
+    body = response.content if response.is_closed else None  # one that is streamed hasn't been read
+    return read_refusal(response.status_code, response.headers, body, wall_s=time.time())
+
+
+def _hash_of(asked: tuple[str, object]) -> str:
+    return hashlib.blake2b(repr(asked).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def _is_unsent(error: BaseException | None) -> bool:

@@ -13,6 +13,7 @@ from throttle.feedback.evidence import Evidence
 from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Ticket
+from throttle.retry import Retry
 from throttle.routing import Route
 from throttle.waiting import running_trio
 
@@ -98,13 +99,17 @@ class Permit(Ticket):
         """How long it was waited for, in seconds."""
         return self.waited_us / 1e6
 
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn from the headers of the answer to the call that was made with this permit."""
-        self.limiter._observe(self, headers)
+    def observe(self, headers: Mapping[str, str], *, is_error: bool = False) -> None:
+        """Learn from the headers of the answer to the call that was made with this permit; of an error without any
+        rate-limit headers, only that it came.
+        """
+        self.limiter._observe(self, headers, is_error)
 
-    def refused(self, refusal: Refusal, pause_s: float) -> None:
-        """Learn that the server refused the call: its pool pauses for so many seconds, and the permit ends."""
-        self.limiter._refused(self, refusal, pause_s)
+    def refused(self, refusal: Refusal, retry: Retry, attempts: int = 1) -> None:
+        """Learn that the server refused the call, sent for so many times: its pool pauses as told or else by the
+        policy, and the permit ends.
+        """
+        self.limiter._refused(self, refusal, retry, attempts)
 
     def settle(self, *, tokens: Amount) -> None:
         """Replace the tokens that were charged by what the call really cost; may be called once the answer is in."""

@@ -14,6 +14,8 @@ Rules for whoever edits this file:
 - A ticket that comes back after a refusal keeps its number and so goes to the head.
 - A ticket with an earliest time of its own is in nobody's way: it stands aside until then and takes its place by
   number.
+- A refusal holds the whole pool back, not one call. Where nobody can tell for how long, one call goes as a probe and
+  the others wait for its end.
 - Tickets that were withdrawn stay in the queue and are skipped when they reach the head, so that withdrawing costs
   O(1).
 """
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
+from throttle.breaker import Breaker
 from throttle.bucket import NEVER
 from throttle.feedback.belief import BeliefSnapshot
 from throttle.feedback.headers import Reading
@@ -150,6 +153,7 @@ class Pool:
         self.under_way = 0
         self.paused_until_us = 0
         self.paused_for = ""
+        self._breaker = Breaker()
         self.beside: tuple[Pool, ...] = ()  # those that share a meter with this one
         self._queue: deque[Ticket] = deque()
         self._later: list[tuple[int, int, Ticket]] = []
@@ -180,6 +184,7 @@ class Pool:
         for meter, amount in zip(self.meters, ticket.amounts, strict=True):
             if meter.ready_at(now_us, amount, row, alone) > now_us:
                 return False
+        ticket.asked_us = now_us
         self._admit(now_us, ticket, 0)
         return True
 
@@ -253,6 +258,8 @@ class Pool:
             self._leave(ticket)
             self._sweep()
         elif ticket.state == ADMITTED:
+            if ticket is self._breaker.probe:  # it was not sent, so the next one probes
+                self._breaker.probe, self.paused_until_us = None, now_us
             self.under_way -= 1
             self.admitted -= 1
             for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
@@ -267,6 +274,7 @@ class Pool:
         if ticket.state != ADMITTED:
             return False
         self._end(ticket)
+        self._end_probe(now_us, ticket)
         for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
             meter.release(now_us, mark)
         return True
@@ -280,15 +288,21 @@ class Pool:
 
     # what the server says
 
-    def answered(self, now_us: int, ticket: Ticket, readings: Sequence[Reading]) -> None:
-        """Learn what the headers of a call's answer say of the meters. The call may still be under way."""
-        if ticket.state == ADMITTED:
+    def answered(self, now_us: int, ticket: Ticket, readings: Sequence[Reading], *, is_error: bool = False) -> None:
+        """Learn what the headers of a call's answer say of the meters. The call may still be under way. An error
+        without such headers may come from something in front of the server, so it tells nothing of them.
+        """
+        if ticket.state != ADMITTED:
+            return
+        self._breaker.calm(ticket.asked_us + ticket.waited_us)
+        self._end_probe(now_us, ticket)
+        if readings or not is_error:
             found = readings_by_meter(ticket.meters, readings)
             for meter, mark, reading in zip(ticket.meters, ticket.marks, found, strict=True):
                 meter.answered(now_us, mark, reading)
 
     def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
-        """Learn that the server refused a call for its rate: it has ended and was not charged."""
+        """Learn that the server refused a call for its rate: it has ended and was not charged; after `hold_back`."""
         if ticket.state != ADMITTED:
             return
         self.refused_calls += 1
@@ -296,6 +310,25 @@ class Pool:
         culprit = refused_meter(ticket.meters, refusal)
         for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
             meter.refused(now_us, mark, refusal, mine=None if culprit is None else meter is culprit)
+
+    def too_large(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
+        """Learn the limit that a call exceeds all by itself, where the server's words are of a meter of this pool."""
+        meter = refused_meter(ticket.meters, refusal)
+        if refusal.kind != "too-large" or meter is None or not refusal.limit or refusal.limit == meter.limit:
+            return
+        if refusal.pool in (None, ticket.model, meter.pool):
+            meter.adopt(now_us, refusal.limit, "server")
+
+    def refusals_in_row(self, ticket: Ticket) -> int:
+        """Count the refusals since a call was last answered, with that of this call."""
+        return self._breaker.in_row_with(ticket.asked_us + ticket.waited_us)
+
+    def hold_back(self, now_us: int, ticket: Ticket, pause_us: int, reason: str, *, told: bool) -> None:
+        """Pause because a call was refused; to be called before its ticket ends. Where the server told for how long,
+        all go on afterwards; else one goes first, and the others wait for its end.
+        """
+        self._breaker.trip(now_us, ticket.asked_us + ticket.waited_us, pause_us, told=told)
+        self.pause(now_us + pause_us, reason)
 
     def pause(self, until_us: int, reason: str) -> None:
         """Let nobody go before an instant, for a reason that can be told."""
@@ -409,6 +442,8 @@ class Pool:
         )
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
+        if self._breaker.probing:
+            self.pause(now_us + self._breaker.send(ticket), "a probe after a refusal")
         self.admitted += 1
         self.under_way += 1
         self._waits_us.append(waited_us)
@@ -428,6 +463,12 @@ class Pool:
     def _end(self, ticket: Ticket) -> None:
         ticket.state = ENDED
         self.under_way -= 1
+
+    def _end_probe(self, now_us: int, ticket: Ticket) -> None:
+        """The call was not refused; if it was the probe, everybody may go again."""
+        if ticket is self._breaker.probe:
+            self._breaker.close()
+            self.paused_until_us = now_us
 
     def _leave(self, ticket: Ticket) -> None:
         self.waiting -= 1

@@ -71,23 +71,31 @@ class Retry:
         """Tell whether a call that was sent `attempts` times and refused for `kind` may be sent once more."""
         return attempts < self.attempts and kind in self.errors
 
-    def delay_s(self, attempts: int, hint_s: float | None) -> float:
+    def delay_s(self, attempts: int, hint_s: float | None, in_row: int | None = None) -> float:
         """Tell how long to be silent after the refusal of attempt number `attempts`, in seconds.
 
-        An explicit list of delays is a floor beside the server's hint, jitter comes on top of either.
+        Args:
+            attempts: how often the call was sent.
+            hint_s: what the server said. It is believed once; where the next call is refused as well, the delays of the
+                policy begin beside it. An explicit list of delays is a floor from the first. Jitter comes on top.
+            in_row: the number of refusals in a row, if it isn't this call's attempts that count.
         """
+        steps = attempts if in_row is None else in_row
         if self.delays_s:
             own_s = self.delays_s[min(attempts, len(self.delays_s)) - 1]
         elif hint_s is None:
-            own_s = min(self.maximum_s, self.initial_s * self.base ** min(attempts - 1, 64))
+            own_s = self._grown_s(steps)
         else:
-            own_s = 0.0
+            own_s = self._grown_s(in_row - 1) if in_row is not None and in_row > 1 else 0.0
         delay_s = max(own_s, hint_s or 0.0)
         return (
             delay_s * (1 + self.jitter * random.random())
             if hint_s is None
             else delay_s + random.random() * min(self.jitter * delay_s, HINT_JITTER_S)
         )
+
+    def _grown_s(self, steps: int) -> float:
+        return min(self.maximum_s, self.initial_s * self.base ** min(steps - 1, 64))
 
 
 HINT_JITTER_S: Final = 0.1

@@ -235,7 +235,7 @@ def test_the_refused_call_goes_first_when_the_pause_ends() -> None:
             return permit
 
         refused = await call("refused")
-        refused.refused(Refusal(kind="rate", retry=True, unit="requests", wait_s=5.0), 5.0)
+        refused.refused(Refusal(kind="rate", retry=True, unit="requests", wait_s=5.0), Retry(jitter=0))
         others = [asyncio.ensure_future(call(f"later {i}")) for i in range(3)]
         await asyncio.sleep(1)
         await asyncio.gather(call("again", again=refused), *others)
