@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
@@ -64,11 +65,23 @@ class Scene:
 def playing() -> Iterator[Scene]:
     """Set the scene."""
     with ExitStack() as stack:
+        stack.enter_context(_no_certificates())
         closed = stack.enter_context(socket.socket())
         closed.bind(("127.0.0.1", 0))  # bound, so that nobody else gets it, but not listening
         simulator = stack.enter_context(in_thread(limits=AMPLE))
         gateway = stack.enter_context(tapping(simulator.port))
         yield Scene(simulator, gateway, stack.enter_context(tapping()), closed.getsockname()[1])
+
+
+@contextmanager
+def _no_certificates() -> Iterator[None]:
+    """Let HTTP clients read no certificates, which takes them longer than a call; all there is here is plain HTTP."""
+    context: Any = ssl.SSLContext
+    context.load_verify_locations = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        del context.load_verify_locations
 
 
 @contextmanager
