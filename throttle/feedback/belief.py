@@ -33,7 +33,7 @@ from typing import NamedTuple
 from throttle.bucket import NEVER
 from throttle.feedback.filter import Filter
 from throttle.feedback.headers import Reading
-from throttle.feedback.ledger import Ledger
+from throttle.feedback.ledger import MOST_ENTRIES, Ledger
 from throttle.feedback.refusals import Refusal
 from throttle.feedback.trickle import Trickle
 from throttle.feedback.windows import WindowCount
@@ -117,6 +117,9 @@ class Mark(NamedTuple):
     own: float
     k: int
     estimate: float
+
+
+_new = tuple.__new__  # a named tuple's own constructor takes thrice as long, and a mark is made for every call
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,7 @@ class Belief:
         self.counts: tuple[tuple[str, float], ...] = ()
         self.change: tuple[float, float] | None = None
         self.filter = Filter(self.limit, self.rate, fixed=self.fixed)
+        self._ratios = self.filter.ratios
         self.ledger = Ledger()
         self.windows = WindowCount(self.limit, self.window_s)
         self.trickle: Trickle | None = None
@@ -238,10 +242,11 @@ class Belief:
         self._next_at = -math.inf
         self._per_unit_s = 0.0
         self._paced = math.inf
+        self._next_us = 0
         self._pending: list[float] = []
         self._pending_squares = 0.0
         self._ease = -1.0
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
         self._burst = 0.0
         self._burst_at = self._clock
         self._misfit = 1.0
@@ -278,10 +283,9 @@ class Belief:
 
         `alone` says that no call of the pool is under way, so that no answer can come to teach more.
         """
-        now = now_us * 1e-6
-        if amount <= self._ease and now < self._ease_until and now >= self._next_at:
+        if amount <= self._ease and self._next_us <= now_us < self._ease_until_us:
             return now_us
-        wait = self._wait(now, float(amount), model, alone)
+        wait = self._wait(now_us * 1e-6, float(amount), model, alone)
         if wait <= 1e-9:
             return now_us
         return now_us + math.ceil(wait * 1e6) if wait < 1e9 else NEVER
@@ -299,23 +303,35 @@ class Belief:
 
     def take(self, now_us: int, amount: float, model: str) -> Mark:
         """Charge a call that leaves now."""
-        now = now_us * 1e-6
         k = self._index.get(model, -1)
-        if k >= 0 and amount <= self._ease and now < self._ease_until:
-            own = self.filter.ratios[k] * amount
-            self._ease -= amount
-            self._pending[k] += amount
-            self._pending_squares += own * own
-            self._next_at = (self._next_at if self._next_at > now else now) + own * self._per_unit_s
-            return Mark(now, *self.ledger.add(now, k, amount, own), own, k, amount)
-        return self._charge(now, float(amount), model)
+        if k < 0 or amount > self._ease or now_us >= self._ease_until_us:
+            return self._charge(now_us * 1e-6, float(amount), model)
+        now = now_us * 1e-6
+        own = self._ratios[k] * amount
+        self._ease -= amount
+        self._pending[k] += amount
+        self._pending_squares += own * own
+        if own * self._per_unit_s > 1e-6:
+            self._next_at = max(self._next_at, now) + own * self._per_unit_s
+            self._next_us = math.ceil(self._next_at * 1e6)
+        ledger = self.ledger  # `Ledger.add`, written out
+        totals, sums, squares = ledger.totals, ledger.sums, ledger.squares
+        totals[k] += amount
+        sent = sums[-1] + own
+        ledger.times.append(now)
+        sums.append(sent)
+        squares.append(squares[-1] + own * own)
+        ledger.number = number = ledger.number + 1
+        if len(sums) > MOST_ENTRIES:
+            ledger.thin(now)
+        return _new(Mark, (now, number, tuple(totals), sent, own, k, amount))
 
     def cancel(self, now_us: int, mark: Mark) -> None:
         """Give back the charge of a call that was not sent."""
         now = now_us * 1e-6
         self._catch_up(now)
         self._void(now, mark)
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
 
     def release(self, now_us: int, mark: Mark) -> None:
         """Learn that the call has ended; its charge stays."""
@@ -337,7 +353,7 @@ class Belief:
             self.ledger.void(now, mark.number, mark.k, -more)
         else:
             self.ledger.add(now, mark.k, more, ratio * more)
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
         return mark._replace(estimate=float(amount), own=ratio * float(amount))
 
     # -- the server answers --------------------------------------------------------------------------------------------
@@ -346,7 +362,7 @@ class Belief:
         """Learn from the headers of a call's answer; None where they don't show this meter."""
         now = now_us * 1e-6
         self._catch_up(now)
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
         if reading is None or reading.remaining is None:
             self._silent += 1
             if self._silent >= SILENT_MOST and not self.blind:
@@ -398,7 +414,7 @@ class Belief:
         """
         now = now_us * 1e-6
         self._catch_up(now)
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
         self._void(now, mark)
         if mine is False:
             return
@@ -415,7 +431,7 @@ class Belief:
     def adopt(self, now_us: int, limit: float, origin: str) -> None:
         """Go on with another limit that somebody else than the server told; the level stays, as far as it fits."""
         self._catch_up(now_us * 1e-6)
-        self._ease_until = -math.inf
+        self._ease_until_us = 0
         self._relimit(float(limit))
         self.origin, self.change = origin, None
 
@@ -509,7 +525,8 @@ class Belief:
         if self.allowance < 1.0 and not self.blind:
             spare = min(spare, self.allowance * self.limit - (sent - self._confirmed))
         self._ease = spare / worst
-        self._ease_until = now + EASE_S if spare > 0.0 else -math.inf
+        self._ease_until_us = int((now + EASE_S) * 1e6) if spare > 0.0 else 0
+        self._next_us = math.ceil(self._next_at * 1e6) if self._next_at > now else 0
         self._per_unit_s = 1.0 / self._speed(now, sent)
 
     def _charge(self, now: float, estimate: float, model: str) -> Mark:
@@ -530,6 +547,7 @@ class Belief:
         self._ease -= estimate
         speed = self._speed(now, sent)
         self._next_at = max(now, self._next_at) + own / speed
+        self._next_us = math.ceil(self._next_at * 1e6)
         self._paced = speed
         return Mark(now, number, totals, sent, own, k, estimate)
 

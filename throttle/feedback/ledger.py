@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 
-__all__ = ["Ledger"]
+__all__ = ["MOST_ENTRIES", "Ledger"]
 
 MOST_ENTRIES = 8192
 MOST_VOIDS = (
@@ -43,7 +43,7 @@ class Ledger:
         squares.append(squares[-1] + own * own)
         self.number += 1
         if len(self.times) > MOST_ENTRIES:
-            self._thin(now)
+            self.thin(now)
         return self.number, tuple(totals), total
 
     def void(self, now: float, number: int, k: int, estimate: float) -> None:
@@ -80,7 +80,7 @@ class Ledger:
         at = bisect_left(self.sums, total)
         return self.times[min(at, len(self.times)) - 1] if at > 0 and self.times else None
 
-    def _thin(self, now: float) -> None:
+    def thin(self, now: float) -> None:
         """Forget what is older than any answer may be, and of the older half of the rest every second entry."""
         first = bisect_left(self.times, now - KEEP_S)
         del self.times[:first], self.sums[:first], self.squares[:first]
