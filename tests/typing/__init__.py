@@ -1,0 +1,1 @@
+"""The typing contract: files that type checkers run."""
