@@ -1,0 +1,205 @@
+"""Pools kept in Redis (6.2 or newer) or Valkey: any number of processes on any number of machines.
+
+Each exchange is one script, carried out atomically at the server's own time, in one round trip; several pools' go out
+in one pipeline. All keys of a pool share one hash slot, so a cluster keeps it in one place. A script that the server
+has forgotten is sent again. Exchanges are numbered, so the client's retries do nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+
+from throttle.errors import StoreError
+from throttle.stores.protocol import Answer, Exchange, PoolReport
+from throttle.stores.wire import arguments_of, read_answer, read_report
+
+__all__ = ["RedisStore"]
+
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+PARTS: Final = ("", ":p", ":l", ":r")
+
+
+class RedisStore:
+    """A server, a Sentinel set or a cluster.
+
+    `redis://`, `rediss://` and `unix://` are URLs as redis-py reads them. `redis+sentinel://host:port,host:port/
+    name/0` asks the Sentinels for the master of that name, `redis+cluster://host:port,host:port` finds a cluster
+    from any of its nodes; with `rediss+…` over TLS.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 1.0, clock: Callable[[], int] | None = None) -> None:
+        """Name the server; it is connected to at the first exchange.
+
+        Args:
+            url: where it is.
+            timeout_s: how long a connection and an answer are waited for.
+            clock: in whole microseconds, for tests; by default the server's.
+
+        Raises:
+            StoreError: redis-py isn't installed, or the URL can't be read.
+        """
+        try:
+            import redis
+        except ImportError:
+            raise StoreError(
+                "store=redis://… needs redis-py, which is not installed: pip install 'openai-throttle[redis]'"
+            ) from None
+        self._redis = redis
+        self._url = url
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._shown = _without_password(url)
+        self._cluster = "+cluster" in urlsplit(url).scheme
+        self._sentinels: Any = None
+        self._client: Any = None
+        self._script, self._sha = _script()
+        try:
+            self._client = self._connect()
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"store {self._shown}: {error}") from None
+
+    def exchange(self, wants: Sequence[tuple[str, Exchange]]) -> list[Answer]:
+        now_us = self._clock() if self._clock is not None else None
+        calls = [[*(f"{{{key}}}{part}" for part in PARTS), *arguments_of(brought, now_us)] for key, brought in wants]
+        try:
+            answers = self._evaluate(calls)
+        except (self._redis.RedisError, OSError) as error:
+            raise self._error(error) from error
+        return [read_answer(answer) for answer in answers]
+
+    def report(self, prefix: str) -> list[PoolReport]:
+        try:
+            return self._report(prefix)
+        except (self._redis.RedisError, OSError) as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _evaluate(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        client = self._client = self._client or self._connect()
+        if len(calls) == 1 or self._cluster:
+            return [self._evaluate_one(client, call) for call in calls]
+        pipeline = client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(self._sha, len(PARTS), *call)
+        answers = pipeline.execute(raise_on_error=False)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, self._redis.exceptions.NoScriptError):
+                answers[i] = self._evaluate_one(client, calls[i])
+            elif isinstance(answer, Exception):
+                raise answer
+        return list(answers)
+
+    def _evaluate_one(self, client: Any, call: Sequence[Any]) -> Any:
+        try:
+            return client.evalsha(self._sha, len(PARTS), *call)
+        except self._redis.exceptions.NoScriptError:
+            return client.eval(self._script, len(PARTS), *call)
+
+    def _report(self, prefix: str) -> list[PoolReport]:
+        client = self._client = self._client or self._connect()
+        pattern = "{" + "".join(f"\\{c}" if c in "*?[]\\^" else c for c in prefix) + "*}"
+        reports = []
+        seconds, micros = client.time(target_nodes="random") if self._cluster else client.time()
+        for name in sorted(client.scan_iter(match=pattern, count=1000)):
+            key = name.decode()
+            state = _texts(client.hgetall(key))
+            if state:
+                processes = _texts(client.hgetall(key + ":p"))
+                now_us = seconds * 1_000_000 + micros
+                reports.append(read_report(key[1:-1], state, processes, client.hlen(key + ":l"), now_us))
+        return reports
+
+    def _connect(self) -> Any:
+        redis = self._redis
+        options: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
+        parts = urlsplit(self._url)
+        scheme, _, kind = parts.scheme.partition("+")
+        if not kind:
+            return redis.Redis.from_url(self._url, **options)
+        if kind not in ("sentinel", "cluster") or scheme not in ("redis", "rediss"):
+            raise ValueError(
+                f"scheme {parts.scheme!r} is none of redis, rediss, unix, redis+sentinel, rediss+sentinel, "
+                "redis+cluster, rediss+cluster"
+            )
+        options |= _credentials(parts.netloc)
+        if scheme == "rediss":
+            options |= {"ssl": True} | {k: v[0] for k, v in parse_qs(parts.query).items() if k.startswith("ssl_")}
+        nodes = _nodes(parts.netloc, SENTINEL_PORT if kind == "sentinel" else PORT)
+        if kind == "cluster":
+            from redis import cluster
+
+            make_node: Any = cluster.ClusterNode
+            return cluster.RedisCluster(startup_nodes=[make_node(host, port) for host, port in nodes], **options)
+        from redis import sentinel
+
+        make_sentinel: Any = sentinel.Sentinel
+        service, _, database = parts.path.strip("/").partition("/")
+        if not service:
+            raise ValueError("the master's name is missing: redis+sentinel://host:26379/NAME/0")
+        self._sentinels = make_sentinel(
+            nodes, sentinel_kwargs={k: options[k] for k in options if "socket" in k}, **options
+        )
+        return self._sentinels.master_for(service, db=int(database or 0))
+
+    def _error(self, error: Exception) -> StoreError:
+        """Say in one line what is wrong and what would help."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        errors = self._redis.exceptions
+        if isinstance(error, errors.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
+            remedy = "check the user and the password in the URL"
+        elif isinstance(error, errors.ReadOnlyError):
+            self.close()  # whoever is the master now is found out anew
+            remedy = "this is a replica: name the master, or use redis+sentinel://"
+        elif "OOM" in text:
+            remedy = "the server's memory is full: raise maxmemory, or use another server"
+        elif "MISCONF" in text:
+            remedy = "the server can't write to its disk: make room there"
+        elif isinstance(error, errors.NoPermissionError):
+            remedy = "the user needs EVAL, EVALSHA, TIME, hash commands, DEL and PEXPIRE on the keys"
+        elif isinstance(error, errors.TimeoutError):
+            remedy = f"no answer within {self._timeout_s:g} s"
+        else:
+            remedy = "is it running, and reachable from here?" if isinstance(error, errors.ConnectionError) else ""
+        return StoreError(f"store {self._shown}: {text}{': ' if remedy else ''}{remedy}")
+
+
+@lru_cache(maxsize=1)
+def _script() -> tuple[str, str]:
+    text = files("throttle.stores").joinpath("exchange.lua").read_text("utf-8")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _texts(mapping: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in mapping.items()}
+
+
+def _nodes(netloc: str, port: int) -> list[tuple[str, int]]:
+    nodes = []
+    for place in netloc.rpartition("@")[2].split(","):
+        host, _, number = place.rpartition(":") if place.count(":") else (place, "", "")
+        if not (host or "").strip("[]"):
+            raise ValueError(f"{place!r} is no host: write host:port,host:port")
+        nodes.append((host.strip("[]"), int(number or port)))
+    return nodes
+
+
+def _credentials(netloc: str) -> dict[str, str]:
+    user, _, password = netloc.rpartition("@")[0].partition(":")
+    return {k: unquote(v) for k, v in (("username", user), ("password", password)) if v}
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    query = urlencode([(k, v[0]) for k, v in parse_qs(parts.query).items() if "password" not in k])
+    return urlunsplit((parts.scheme, place, parts.path, query, ""))

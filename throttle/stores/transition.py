@@ -1,0 +1,338 @@
+"""The transition: one exchange of a process with the state of a pool. Pure; time is an argument.
+
+This is the definition of what a store does. Stores that compute elsewhere (`exchange.lua`) are a second writing of this
+file and are held to it, number by number, by `throttle.stores.conformance`.
+
+The state's `clock_us` is the instant of the latest reservation and may lie in the future. A reservation never goes
+before it: so calls go in the order in which they were reserved, whatever process they are of, and a large one isn't
+starved by small ones.
+
+A reservation whose instant lies ahead is a *lease*, until the process says that the call was sent. What a process that
+died had leased comes back once it hasn't been seen for `LEASE_US`, but for what was due while nobody could have noticed
+(`BEAT_US` after it was last seen): that may have been sent, so it stays charged. A lease that is the latest reservation
+takes the clock back with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, dataclass, field
+from typing import Final
+
+from throttle.bucket import Bucket
+from throttle.stores.protocol import (
+    MODULUS,
+    OTHER,
+    READY,
+    WANTED,
+    Answer,
+    Definition,
+    Exchange,
+    Grant,
+    Lesson,
+    PoolReport,
+    Presence,
+    StoredLine,
+)
+
+__all__ = ["BEAT_US", "LEASE_US", "Lease", "PoolState", "exchange"]
+
+LEASE_US: Final = 10_000_000
+"""How long a process may be silent before it is taken for dead."""
+BEAT_US: Final = 3_000_000
+"""A process that holds a lease shows itself at least this often."""
+SWEEP_US: Final = 1_000_000
+"""How often the dead are looked for."""
+BACK_US: Final = 1_000_000
+"""A clock that went back by less than this is waited for, one that went back further is followed."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A reservation that isn't sent yet. `before_us` is where the clock stood before it."""
+
+    process: str
+    at_us: int
+    before_us: int
+    amounts: tuple[int, ...]
+    counted: tuple[int, ...]
+    model: str
+
+
+@dataclass(slots=True)
+class PoolState:
+    """All that processes share of one pool."""
+
+    digest: str
+    text: str
+    now_us: int
+    clock_us: int
+    lines: list[StoredLine]
+    counted: dict[str, list[int]] = field(default_factory=dict)
+    version: int = 0
+    anchor_us: int = 0
+    lesson: str = ""
+    pause_until_us: int = 0
+    leases_made: int = 0
+    sweep_at_us: int = 0
+    processes: dict[str, tuple[int, Presence]] = field(default_factory=dict)
+    leases: dict[int, Lease] = field(default_factory=dict)
+    replies: dict[str, tuple[int, tuple[Grant, ...]]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Write the state as text."""
+        return json.dumps(
+            [
+                self.digest,
+                self.text,
+                self.now_us,
+                self.clock_us,
+                [astuple(line) for line in self.lines],
+                self.counted,
+                self.version,
+                self.anchor_us,
+                self.lesson,
+                self.pause_until_us,
+                self.leases_made,
+                self.sweep_at_us,
+                {name: [seen_us, *astuple(presence)] for name, (seen_us, presence) in self.processes.items()},
+                {number: astuple(lease) for number, lease in self.leases.items()},
+                {name: [number, *map(astuple, grants)] for name, (number, grants) in self.replies.items()},
+            ],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PoolState:
+        """Read what `to_json` wrote. Raises ValueError, TypeError or IndexError where it is something else."""
+        parts = json.loads(text)
+        parts[4] = [StoredLine(*line) for line in parts[4]]
+        parts[12] = {name: (entry[0], Presence(*entry[1:])) for name, entry in parts[12].items()}
+        parts[13] = {
+            int(number): Lease(lease[0], lease[1], lease[2], tuple(lease[3]), tuple(lease[4]), lease[5])
+            for number, lease in parts[13].items()
+        }
+        parts[14] = {name: (entry[0], tuple(Grant(*g) for g in entry[1:])) for name, entry in parts[14].items()}
+        return cls(*parts)
+
+    def report(self, key: str, now_us: int) -> PoolReport:
+        """Tell the state to people."""
+        return PoolReport(
+            key=key,
+            text=self.text,
+            lesson=self.lesson,
+            now_us=max(now_us, self.now_us),
+            clock_us=self.clock_us,
+            pause_until_us=self.pause_until_us,
+            lines=tuple(self.lines),
+            processes=dict(self.processes),
+            leases=len(self.leases),
+        )
+
+
+def exchange(state: PoolState | None, now_us: int, brought: Exchange) -> tuple[PoolState | None, Answer]:
+    """Carry out one exchange; returns the state as it is afterwards, which may be the one passed in, changed."""
+    if state is None:
+        if brought.definition is None:
+            return None, Answer(WANTED, now_us)
+        state = _new_state(brought.definition, now_us)
+    now_us = _follow_clock(state, now_us)
+    if state.digest != brought.digest:
+        if brought.definition is None or brought.definition.digest != brought.digest:
+            return state, Answer(OTHER, now_us, definition=(state.digest, state.text))
+        _redefine(state, brought.definition)
+    if brought.presence is not None:
+        state.processes[brought.process] = (now_us, brought.presence)
+    if now_us >= state.sweep_at_us:
+        _sweep(state, now_us)
+    number, grants = state.replies.get(brought.process, (0, ()))
+    if number != brought.number:
+        _change(state, now_us, brought)
+        grants = _reserve(state, now_us, brought)
+        state.replies[brought.process] = (brought.number, grants)
+    return state, _answer(state, now_us, brought.version, grants)
+
+
+def _new_state(definition: Definition, now_us: int) -> PoolState:
+    lines = [
+        StoredLine(line.rate, line.tick_us, line.capacity, line.level, now_us // line.tick_us, 0)
+        for line in definition.lines
+    ]
+    return PoolState(definition.digest, definition.text, now_us, now_us, lines)
+
+
+def _follow_clock(state: PoolState, now_us: int) -> int:
+    """Tell what time it is, to this state: never earlier than it was, unless the clock was set back."""
+    back_us = state.now_us - now_us
+    if 0 < back_us <= BACK_US:
+        return state.now_us
+    if back_us > BACK_US:  # levels stay as they are, nothing was earned
+        state.clock_us -= back_us
+        state.pause_until_us = max(0, state.pause_until_us - back_us)
+        state.anchor_us = min(state.anchor_us, now_us)
+        state.sweep_at_us = now_us
+        state.lines = [_moved(line, now_us // line.tick_us) for line in state.lines]
+        state.leases.clear()
+        state.processes.clear()
+    state.now_us = now_us
+    return now_us
+
+
+def _moved(line: StoredLine, at: int) -> StoredLine:
+    return StoredLine(line.rate, line.tick_us, line.capacity, line.level, at, line.spent)
+
+
+def _redefine(state: PoolState, definition: Definition) -> None:
+    """Take another definition over. Lines keep how full they are, in thousandths; what was learned is forgotten."""
+    lines = []
+    for i, line in enumerate(definition.lines):
+        at, level = state.now_us // line.tick_us, line.level
+        if i < len(state.lines):
+            old = state.lines[i]
+            now_level = _bucket(old).level_at(state.now_us // old.tick_us) if old.rate else old.level
+            part = min(1000, max(-1000, now_level // max(1, old.capacity // 1000)))
+            level = min(line.capacity, part * (line.capacity // 1000))
+        lines.append(StoredLine(line.rate, line.tick_us, line.capacity, level, at, 0))
+    state.lines = lines
+    state.digest, state.text, state.lesson = definition.digest, definition.text, ""
+    state.version += 1
+    state.anchor_us = 0
+    state.clock_us = state.now_us
+    state.counted.clear()
+    state.leases.clear()
+
+
+def _sweep(state: PoolState, now_us: int) -> None:
+    """Look for processes that died, and take their leases back."""
+    dead = {name: seen_us for name, (seen_us, _) in state.processes.items() if seen_us <= now_us - LEASE_US}
+    for name in dead:
+        del state.processes[name]
+        state.replies.pop(name, None)
+    for number, lease in sorted(state.leases.items(), reverse=True):
+        if lease.process not in state.processes:
+            del state.leases[number]
+            seen_us = dead.get(lease.process, now_us)
+            if lease.at_us > seen_us + BEAT_US:
+                _give_back(state, now_us, lease)
+    state.sweep_at_us = now_us + SWEEP_US
+
+
+def _change(state: PoolState, now_us: int, brought: Exchange) -> None:
+    """Take note of what was sent, of changed charges, of a pause and of what was learned."""
+    for number in brought.sent:
+        state.leases.pop(number, None)
+    for change in brought.changes:
+        if not change.lease:
+            _give(state, change.amounts, change.counted, change.model)
+        elif (lease := state.leases.pop(change.lease, None)) is not None:
+            _give_back(state, now_us, lease)
+    state.pause_until_us = max(state.pause_until_us, brought.pause_until_us)
+    lesson = brought.lesson
+    if lesson is not None and lesson.anchor_us > state.anchor_us and len(lesson.lines) == len(state.lines):
+        _learn(state, now_us, lesson)
+
+
+def _give_back(state: PoolState, now_us: int, lease: Lease) -> None:
+    if lease.at_us == state.clock_us:
+        state.clock_us = max(now_us, lease.before_us)
+        for i, line in enumerate(state.lines):
+            at = state.clock_us // line.tick_us
+            if line.rate and line.at > at:  # what flowed in since is taken back; too much where it was clipped
+                level = line.level - min((line.at - at) * line.rate, 2 * line.capacity)
+                state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, line.spent)
+    _give(state, lease.amounts, lease.counted, lease.model)
+
+
+def _give(state: PoolState, amounts: tuple[int, ...], counted: tuple[int, ...], model: str) -> None:
+    for i, line in enumerate(state.lines):
+        level = min(line.capacity, line.level + amounts[i]) if line.rate else line.level
+        spent = (line.spent - amounts[i]) % MODULUS
+        state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, line.at, spent)
+    _count(state, model, counted, -1)
+
+
+def _count(state: PoolState, model: str, counted: tuple[int, ...], sign: int) -> None:
+    sums = state.counted.setdefault(model, [0] * len(counted))
+    for i, amount in enumerate(counted):
+        sums[i] = (sums[i] + sign * amount) % MODULUS
+
+
+def _learn(state: PoolState, now_us: int, lesson: Lesson) -> None:
+    """Adopt a lesson: rates and capacities, and levels less what was spent since and more what flowed in."""
+    at_us = min(lesson.at_us, max(now_us, state.clock_us))
+    for i, (line, told) in enumerate(zip(state.lines, lesson.lines, strict=True)):
+        at, level = line.at, line.level
+        if told.level is not None:
+            then = at_us // line.tick_us
+            level = min(told.level, told.capacity)
+            if at > then:
+                level = min(told.capacity, level + (at - then) * told.rate)
+            else:
+                at = then
+            level -= (line.spent - lesson.spent[i]) % MODULUS
+        elif told.rate and line.rate:
+            # the time so far flowed in at the old rate
+            before = _bucket(line)
+            before.advance(now_us // line.tick_us)
+            at, level = before.at_us, before.level
+        elif told.rate:
+            at = now_us // line.tick_us
+        level = min(level, told.capacity)
+        state.lines[i] = StoredLine(told.rate, line.tick_us, told.capacity, level, at, line.spent)
+    state.anchor_us = lesson.anchor_us
+    state.lesson = lesson.text
+    state.version += 1
+
+
+def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[Grant, ...]:
+    """Reserve calls in order, each at the first instant, not before the latest one, at which every line can pay."""
+    grants: list[Grant] = []
+    buckets = [_bucket(line) if line.rate else None for line in state.lines]
+    for ask in brought.asks:
+        at_us = max(now_us, state.clock_us, state.pause_until_us)
+        for line, bucket, amount in zip(state.lines, buckets, ask.amounts, strict=True):
+            if bucket is not None:
+                tick = bucket.ready_at(at_us // line.tick_us, min(amount, bucket.capacity))
+                at_us = max(at_us, tick * line.tick_us)
+        if 0 <= ask.within_us < at_us - now_us:
+            grants.append(Grant(-1, at_us - now_us, 0))
+            continue
+        for i, (line, bucket, amount) in enumerate(zip(state.lines, buckets, ask.amounts, strict=True)):
+            spent = (line.spent + amount) % MODULUS
+            level, at = line.level, line.at
+            if bucket is not None:
+                bucket.take(at_us // line.tick_us, amount)
+                level, at = bucket.level, bucket.at_us
+            state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, spent)
+        _count(state, ask.model, ask.counted, 1)
+        waits = at_us - now_us > brought.ahead_us
+        number = 0
+        if waits:
+            number = state.leases_made = state.leases_made + 1
+            state.leases[number] = Lease(brought.process, at_us, state.clock_us, ask.amounts, ask.counted, ask.model)
+        state.clock_us = at_us
+        grants.append(Grant(at_us, at_us - now_us, number))
+        if waits:
+            break
+    return tuple(grants)
+
+
+def _bucket(line: StoredLine) -> Bucket:
+    """Make the bucket of a line: its ticks are the bucket's microseconds, its grains the bucket's."""
+    return Bucket(line.rate, 1, at_us=line.at, capacity=line.capacity, level=line.level)
+
+
+def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ...]) -> Answer:
+    return Answer(
+        READY,
+        now_us,
+        state.clock_us,
+        state.version,
+        state.pause_until_us,
+        len(state.processes),
+        grants,
+        tuple(state.lines),
+        {model: tuple(sums) for model, sums in state.counted.items()},
+        state.lesson if version != state.version and state.lesson else None,
+    )
