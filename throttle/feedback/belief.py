@@ -84,6 +84,8 @@ ORDER_SD = 0.29
 FINE, COARSE = 0.003, 0.02
 """Share of the limit by which a reset may miss the level of a bucket; a whole number of seconds may be rounded to
 it."""
+CEILING_SIGMAS = 3.0
+"""How far above the newest anchor the level may be believed, in deviations of what places that anchor."""
 MISFIT_MOST = 4.0
 """Mean of squared surprises over what was expected of them, beyond which everything is doubted."""
 LEARN = 0.05
@@ -781,6 +783,11 @@ class Belief:
             most = 3.0 * math.sqrt(total)
             mild = min(most, max(-most, surprise))
         state.correct(surprise, tied, total, prior=prior, after=after, mild=mild)
+        if newest == mark.at and look[1] == age:  # nothing raises the level above what the newest anchor allows
+            ceiling = (
+                remaining + self.rate * age - self._charged(gone) + CEILING_SIGMAS * math.sqrt(order + grain + between)
+            )
+            state.level = min(state.level, ceiling)
 
     def _brim(self, remaining: float, age: float, gone: list[float], order: float) -> None:
         """Place the level by a header without a reset that is nearly full: perhaps it is another bucket's brim, so it
