@@ -147,7 +147,7 @@ class Call:
             return
         binding, given = self.binding, current_options()
         if self.cost is None:
-            self.cost = cost_of(url, body, binding.limiter)
+            self.cost = cost_of(url, body, binding)
             self.asked = url, body
             self.heed_repetition()
         cost = self.cost
@@ -323,7 +323,7 @@ async def adrive(flow: Generator[Step, None, None]) -> None:
             await anyio.to_thread.run_sync(step)
 
 
-def cost_of(url: str, body: object, limiter: Limiter) -> CallCost | None:
+def cost_of(url: str, body: object, binding: Binding) -> CallCost | None:
     """Read a call's cost from its path and body; None where it draws on no model's limits."""
     endpoint = normalise(url)
     if not isinstance(body, Mapping):
@@ -335,7 +335,9 @@ def cost_of(url: str, body: object, limiter: Limiter) -> CallCost | None:
         # which model an endpoint takes by default is the server's business: such calls have a pool of its name
         model = deployment_of(url) or endpoint.strip("/")
         body = {**body, "model": model}
-    return CallCost(body, url, limiter.expected_output(model, endpoint))
+    limiter = binding.limiter
+    expected = limiter.expected_output(model, endpoint)
+    return CallCost(body, url, expected, model=limiter.counted_as(binding.pools_of, model))
 
 
 def refusal_of(response: Any) -> Refusal:

@@ -292,13 +292,17 @@ class Limiter:
         with self._lock:
             return self._outputs.expected(model, endpoint)
 
+    def counted_as(self, account: str, model: str) -> str | None:
+        """Tell which model's tokens a call's are, where the limits file says that its name is a deployment's."""
+        return self._routing.counted_as(account, model)
+
     def used(self, permit: Permit, cost: CallCost, outcome: Outcome) -> None:
         """Learn what a call really used; where the server books usage, the difference to what was reserved is
         settled.
         """
         if outcome.output_tokens is not None:
             with self._lock:
-                self._outputs.observe(permit.model, cost.endpoint, outcome.output_tokens)
+                self._outputs.observe(permit.model, cost.endpoint, outcome.output_tokens, choices=cost.answers)
             self._carry_out_notes()
         if permit.charge == "usage" and outcome.tokens is not None:
             permit.settle(tokens=outcome.tokens)
@@ -409,7 +413,8 @@ class Limiter:
     ) -> Permit:
         permit = Permit(self, account, route, model, max_wait_s)
         tokens = tokens * route.weight
-        if route.is_plain and not others and tokens >= 0 and requests >= 0 and images >= 0:
+        plain = route.is_plain and len(permit.meters) == 2  # else an answer has told of a third one since
+        if plain and not others and tokens >= 0 and requests >= 0 and images >= 0:
             permit.amounts = (requests, tokens)
             return permit
         known: dict[str, Amount] = {"requests": requests, "tokens": tokens, "images": images, "in_flight": 1, **others}

@@ -105,6 +105,11 @@ class Routing:
         wall_s = self._workshop.wall_s(self._clock())
         self._accounts[account] = Account(table, tier=tier, name=found, who=who, wall_s=wall_s)
 
+    def counted_as(self, account: str, model: str) -> str | None:
+        """Tell which model a deployment is of; None where the name is the model's own."""
+        match = self._accounts[account].match(model)
+        return (match.counted_as or None) if match is not None else None
+
     # the way of a call
 
     def find(self, account: str, model: str, variant: str = "", *, learns: bool = False) -> Route | None:

@@ -256,5 +256,26 @@ def test_a_long_call_draws_on_the_long_context_pool() -> None:
         permit.cancel()
 
 
+def test_a_deployment_is_counted_as_the_model_behind_it() -> None:
+    given: dict[str, Any] = {
+        "version": 1,
+        "families": {"gpt-4o": {"models": ["gpt-4o"]}},
+        "tiers": {"tier-1": {"gpt-4o": {"rpm": 500}}},
+        "servers": {
+            "azure": {
+                "base_url": "https://*.openai.azure.com",
+                "inherit": True,
+                "deployments": {"our-chat": {"model": "gpt-4o", "limits": {"rpm": 60, "tpm": 10_000}}},
+            }
+        },
+    }
+    limiter = Limiter(given, who=Identity(base_url="https://us.openai.azure.com/openai"), clock=lambda: 0)
+    assert limiter.counted_as("", "our-chat") == "gpt-4o"
+    assert limiter.counted_as("", "gpt-4o") is None
+    permit = limiter.try_acquire("our-chat")
+    assert permit is not None
+    assert {meter.name: meter.limit for meter in permit.meters} == {"rpm": 60, "tpm": 10_000}
+
+
 async def _await(permit: throttle.Permit) -> throttle.Permit:
     return await permit

@@ -122,7 +122,7 @@ class CallCost:
     def output_tokens(self) -> int:
         """The tokens that come out of all answers: the maximum asked for, or else what is expected."""
         each = explicit_maximum(self._body, self.endpoint)
-        return self._answers * (self._expected if each is None else each)
+        return self.answers * (self._expected if each is None else each)
 
     @property
     def images(self) -> int:
@@ -169,9 +169,9 @@ class CallCost:
         if not self._expected:
             return self.input_tokens
         if charge == "maximum":
-            return charges.by_maximum(self.input_tokens, answers=self._answers, maximum=maximum)
+            return charges.by_maximum(self.input_tokens, answers=self.answers, maximum=maximum)
         return charges.by_usage(
-            self.endpoint, self.input_tokens, answers=self._answers, maximum=maximum, expected=self._expected
+            self.endpoint, self.input_tokens, answers=self.answers, maximum=maximum, expected=self._expected
         )
 
     def _booked_by_input(self) -> int:
@@ -201,7 +201,8 @@ class CallCost:
         return expected if self.expected_output is None or not expected else self.expected_output
 
     @property
-    def _answers(self) -> int:
+    def answers(self) -> int:
+        """How many answers are asked for: prompts times choices."""
         prompts = prompt_count(self._body.get("prompt")) if self.endpoint == endpoints.COMPLETIONS else 1
         return prompts * choices_of(self._body, self.endpoint)
 

@@ -342,7 +342,7 @@ class _Maker:
             )
             for pool in self._pools(plan, name)
         )
-        return Match(pools, Fraction(1), plan.name) if pools else None
+        return Match(pools, Fraction(1), plan.name, counted_as=deployment.model) if pools else None
 
 
 def _plans(table: LimitsTable, server_name: str, server: Server | None, tier: str, host: str | None) -> Iterator[_Plan]:

@@ -91,12 +91,14 @@ class Match:
         model_family: the family's name in the file.
         variants: other pools for long calls and for service tiers with limits of their own; the first that holds
             counts.
+        counted_as: the model whose tokens are to be counted, where the name is an Azure deployment's; "" elsewhere.
     """
 
     pools: tuple[PoolSpec, ...]
     weight: Fraction
     model_family: str
     variants: tuple[Variant, ...] = ()
+    counted_as: str = ""
 
     def pools_for(self, *, input_tokens: int = 0, service_tier: str | None = None) -> tuple[PoolSpec, ...]:
         """Choose the pools of one call by its size and the service tier it asks for."""
