@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import openai
 
-__all__ = ["SETUPS", "STACKS", "Hole", "Stack", "http_client", "make_client", "why_not"]
+__all__ = ["SETUPS", "STACKS", "Hole", "Stack", "default_library", "http_client", "make_client", "why_not"]
 
 
 class Hole(Exception):
@@ -63,10 +63,10 @@ def make_client(kind: Any, stack: Stack, setup: str, proxy_url: str, passes: lis
     if (stack.library, stack.runtime) == ("aiohttp", "trio"):
         raise Hole("aiohttp runs on asyncio only")
     if setup == "default":
-        if stack.library != _default_library():
-            raise Hole(f"the SDK makes clients of {_default_library()} by itself")
+        if stack.library != default_library():
+            raise Hole(f"the SDK makes clients of {default_library()} by itself")
         return kind(**options)
-    if setup == "environment" and stack.library == _default_library():
+    if setup == "environment" and stack.library == default_library():
         with _proxy_in_environment(proxy_url):
             return kind(**options)
     with _proxy_in_environment(proxy_url if setup == "environment" else None):
@@ -128,7 +128,8 @@ def _aiohttp_client() -> Callable[..., Any]:
 
 
 @cache
-def _default_library() -> str:
+def default_library() -> str:
+    """Name the library that the SDK makes its HTTP clients of."""
     with openai.OpenAI(api_key="any") as client:
         bases = {base.__module__.partition(".")[0] for base in type(client._client).__mro__}
     return "httpx2" if "httpx2" in bases else "httpx"

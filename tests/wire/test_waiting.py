@@ -128,3 +128,14 @@ def test_many_threads_that_copy_the_client_for_each_request_are_charged_once_eac
     client.close()
     assert len(scene.gateway.take()) == limiter.charged == 30
     assert limiter.leaks == []
+
+
+def test_calls_go_on_when_headers_tell_of_a_limit_that_nobody_knew(scene: Scene) -> None:
+    scene.begin({"limits": {"rpd": 10_000, "tpm": 1_000_000}, "headers": "openai"})
+    limiter = Ledger({"rpm": 600, "tpm": 1_000_000})
+    client = throttle.wrap(openai.OpenAI(base_url=scene.base_url, api_key="any"), limiter=limiter)
+    for _ in range(3):
+        assert client.chat.completions.create(**CHAT).choices
+    client.close()
+    assert limiter.charged == 3
+    assert "rpd" in limiter.snapshot().pools["default"].meters
