@@ -489,6 +489,7 @@ class Limiter:
 
     def _begin_waiting(self, permit: Permit) -> None:
         """Refuse what can't go or not in time, before it takes a place."""
+        permit.deadline_us, permit.owner, permit.handle = NEVER, None, None
         self._refuse_if_too_large(permit)
         with self._lock:
             now_us = self._clock()

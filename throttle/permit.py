@@ -33,7 +33,14 @@ class Permit(Ticket):
     __slots__ = ("__weakref__", "_clue", "_gate", "_max_wait_s", "_weight", "account", "charge", "limiter")
 
     def __init__(self, limiter: Limiter, account: str, route: Route, model: str, max_wait_s: float | None) -> None:
-        super().__init__(route.gate.pool, model, ())
+        # what only those who wait need is set when they begin to: most permits are had at once
+        pool = route.gate.pool
+        self.pool = pool
+        self.model = self.row = model
+        self.meters = pool.meters
+        self.state = NEW
+        self.number = self.earliest_us = self.waited_us = 0
+        self.marks = ()
         self.limiter = limiter
         self.account = account
         self.charge = ""
@@ -121,7 +128,8 @@ class Permit(Ticket):
 
     def close(self) -> None:
         """End the permit; the charge stays. Happens by itself at the end of a block."""
-        self.limiter._release(self)
+        if self.state == ADMITTED:
+            self.limiter._release(self)
 
     def __del__(self) -> None:
         if self.state == ADMITTED:

@@ -154,6 +154,7 @@ class Pool:
         self.paused_until_us = 0
         self.paused_for = ""
         self._breaker = Breaker()
+        self._frees = _frees(meters)
         self.beside: tuple[Pool, ...] = ()  # those that share a meter with this one
         self._queue: deque[Ticket] = deque()
         self._later: list[tuple[int, int, Ticket]] = []
@@ -273,10 +274,13 @@ class Pool:
         """Learn that the call has ended; the charge stays. False if it had ended before."""
         if ticket.state != ADMITTED:
             return False
-        self._end(ticket)
-        self._end_probe(now_us, ticket)
-        for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
-            meter.release(now_us, mark)
+        ticket.state = ENDED
+        self.under_way -= 1
+        if ticket is self._breaker.probe:
+            self._end_probe(now_us, ticket)
+        if self._frees:
+            for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
+                meter.release(now_us, mark)
         return True
 
     def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
@@ -339,6 +343,7 @@ class Pool:
         """Go on with other meters. Calls under way stay with those that they were charged to."""
         self.meters = meters
         self.units = tuple(meter.unit for meter in meters)
+        self._frees = self._frees or _frees(meters)
         self._wanted = [0] * len(meters)
         for ticket in self._everybody():
             self._fit(ticket)
@@ -520,3 +525,8 @@ class Pool:
                 heapify(heap)
         if len(self._queue) > 2 * self.waiting + SWEEP_AT:
             self._queue = deque(ticket for ticket in self._queue if ticket.state == WAITING)
+
+
+def _frees(meters: Sequence[Meter]) -> bool:
+    """Tell whether the end of a call gives something back: only places in flight do."""
+    return any(meter.unit == "in_flight" for meter in meters)
