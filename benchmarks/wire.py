@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import logging
 import subprocess
@@ -18,18 +19,20 @@ import traceback
 import venv
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import openai
 
-from tests.wire.calls import CALLS
+import throttle
+from tests.wire.calls import CALLS, CHAT
 from tests.wire.cells import Cell, differences_of
 from tests.wire.matrix import CELLS, covering, hole
 from tests.wire.scene import playing, quick_retries
-from tests.wire.stacks import SETUPS, STACKS, Hole
+from tests.wire.stacks import SETUPS, STACKS, Hole, default_library
 
 ROOT: Final = Path(__file__).parents[1]
 BESIDE: Final = ("httpx", "httpx2", "trio", "pytest", "hypothesis")
@@ -39,6 +42,8 @@ INSTALL_S: Final = 600
 PLAY_S: Final = 1800
 
 ONLY_ASYNC: Final = sum(call.only_async for call in CALLS)
+
+ROUNDS: Final = 1000
 
 PASSED, FAILED, HOLE, UNPLAYED = "+", "X", "-", "."
 
@@ -65,11 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a version of openai to play it with, in an environment made for it; may be given several times",
     )
     parser.add_argument("--suite", action="store_true", help="with --sdk: run the other tests of the wire as well")
+    parser.add_argument("--cost", action="store_true", help="measure what a wrapped call and a copy cost instead")
     parser.add_argument("--json", action="store_true", help="print what came of it for machines")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Play the matrix, here or on other versions; 0 if nothing differs."""
+    if arguments.cost:
+        print(_costs())
+        return 0
     if arguments.sdk:
         return _run_versions(arguments)
     report = play(_choose(quick=arguments.quick, only=arguments.only))
@@ -162,6 +171,56 @@ def _sum(report: Report) -> str:
     failed = sum(map(bool, report.differences.values()))
     played = len(report.differences)
     return f"{played} played, {failed} differ, {len(report.holes)} holes; {report.seconds:.0f} s"
+
+
+# --------------------------------------------------------------------------------------------------------------- costs
+
+
+def _costs() -> str:
+    """Time a plain and a wrapped client in turns, without a network, and draw a table of the medians."""
+    plain = openai.OpenAI(api_key="any", max_retries=0, http_client=_answering())
+    limiter = throttle.Limiter({"rpm": 30_000, "tpm": 10_000_000_000}, pacing="burst")
+    wrapped = throttle.wrap(plain, limiter=limiter)
+    acts: Mapping[str, Callable[[Any], object]] = {
+        "one call": lambda client: client.chat.completions.create(**CHAT),
+        "with_options(max_retries=0)": lambda client: client.with_options(max_retries=0),
+        "with_options(http_client=…), one call": lambda client: client.with_options(
+            http_client=client._client, max_retries=0
+        ).chat.completions.create(**CHAT),
+    }
+    lines = [f"{'':40}{'plain':>10}{'wrapped':>10}{'added':>10}{'ratio':>8}"]
+    for name, act in acts.items():
+        theirs, ours = _medians_us(act, plain, wrapped)
+        lines.append(f"{name:40}{theirs:>7.0f} µs{ours:>7.0f} µs{ours - theirs:>7.0f} µs{ours / theirs:>8.2f}")
+    plain.close()
+    return "\n".join([f"openai {openai.__version__}, no network, medians of {ROUNDS} in turns", "", *lines])
+
+
+def _answering() -> Any:
+    """Make an HTTP client of the SDK's own library that answers by itself."""
+    usage = {"prompt_tokens": 13, "completion_tokens": 5, "total_tokens": 18}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "It is deep."}}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini"}
+    headers = {
+        "x-ratelimit-limit-requests": "30000",
+        "x-ratelimit-remaining-requests": "29999",
+        "x-ratelimit-reset-requests": "2ms",
+        "x-request-id": "req_1",
+    }
+    module: Any = importlib.import_module(default_library())
+    answer = {**body, "choices": [choice], "usage": usage}
+    return module.Client(transport=module.MockTransport(lambda _: module.Response(200, json=answer, headers=headers)))
+
+
+def _medians_us(act: Callable[[Any], object], *clients: Any) -> list[float]:
+    """Time an act on each client in turns, so that whatever else the machine does meets both alike."""
+    times: list[list[float]] = [[] for _ in clients]
+    for _ in range(ROUNDS):
+        for client, taken in zip(clients, times, strict=True):
+            began = time.perf_counter_ns()
+            act(client)
+            taken.append((time.perf_counter_ns() - began) / 1000)
+    return [median(taken) for taken in times]
 
 
 # ------------------------------------------------------------------------------------------------------ other versions
