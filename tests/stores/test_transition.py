@@ -30,7 +30,7 @@ POOL = Definition("d", "{}", (RPM, TPM))
 
 
 def ask(requests: int, tokens: int, within_us: int = -1) -> Ask:
-    return Ask((requests * MINUTE_US, tokens * MINUTE_US), (requests * 1000, tokens * 1000), "m", within_us)
+    return Ask((requests * MINUTE_US, tokens * MINUTE_US), within_us)
 
 
 class World:
@@ -89,7 +89,7 @@ def test_a_reservation_that_is_given_back_takes_the_clock_with_it() -> None:
     world.bring("p", ask(1, 6000))
     world.bring("large", ask(1, 6000))
     (lease,) = (grant.lease for grant in world.answer.grants)
-    world.bring("large", changes=(Change((0, 0), (0, 0), "m", lease),))
+    world.bring("large", changes=(Change((0, 0), lease),))
     assert world.bring("small", ask(1, 100)) == (1_000_000,)
 
 
@@ -212,6 +212,6 @@ def test_a_coarse_tick_loses_nothing_in_the_long_run(tick_us: int) -> None:
     world.bring("p")
     for _ in range(50):
         world.now_us = START_US + gone_us + 12_345
-        (wait_us,) = world.bring("p", Ask((amount,), (1000,), "m"))
+        (wait_us,) = world.bring("p", Ask((amount,)))
         gone_us = world.now_us + wait_us - START_US
     assert gone_us == 50 * day_us // 1000

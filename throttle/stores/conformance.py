@@ -90,7 +90,7 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
         process = draw.choice(("p1", "p2", "p3"))
         repeats = draw.random() < 0.1
         numbers[process] = number = numbers.get(process, 0) + (0 if repeats else 1)
-        width, meters = len(known.lines), int(known.text)
+        width = len(known.lines)
         amount = _amounts(draw, known)
         leases = sorted(state.leases) if state is not None else []
         version = state.version if state is not None and draw.random() < 0.7 else 0
@@ -99,15 +99,10 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
             number=max(1, number),
             digest=known.digest,
             version=version,
-            asks=tuple(
-                Ask(amount(), _counts(draw, meters), draw.choice(("m", "a model/é")), draw.choice((-1, -1, 0, 50_000)))
-                for _ in range(draw.choice((0, 1, 1, 2, 5)))
-            ),
+            asks=tuple(Ask(amount(), draw.choice((-1, -1, 0, 50_000))) for _ in range(draw.choice((0, 1, 1, 2, 5)))),
             changes=tuple(
                 Change(
                     tuple(draw.choice((1, -1)) * value for value in amount()),
-                    _counts(draw, meters),
-                    draw.choice(("m", "other")),
                     draw.choice([0, *leases, 999]),
                 )
                 for _ in range(draw.choice((0, 0, 0, 1, 3)))
@@ -148,10 +143,6 @@ def _amounts(draw: random.Random, known: Definition) -> Callable[[], tuple[int, 
         return draw.choice((0, 1, line.rate, capacity, capacity + 1, capacity // 2, capacity // 97, 2 * capacity))
 
     return lambda: tuple(one(line) for line in known.lines)
-
-
-def _counts(draw: random.Random, meters: int) -> tuple[int, ...]:
-    return tuple(draw.choice((0, 1000, 123_456, MODULUS - 1)) for _ in range(meters))
 
 
 def _lesson(draw: random.Random, now_us: int, known: Definition, spent: list[int]) -> Lesson:

@@ -14,7 +14,7 @@ local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local process, number, digest, version = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local ahead_us, keep_ms, pause_until_us, presence = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local sent, changes, asks, lesson, lesson_text = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
-local definition, definition_text, meters, now_us = ARGV[14], ARGV[15], tonumber(ARGV[16]), tonumber(ARGV[17])
+local definition, definition_text, now_us = ARGV[14], ARGV[15], tonumber(ARGV[16])
 if not now_us then
   local time = redis.call('TIME')
   now_us = time[1] * 1000000 + time[2]
@@ -78,32 +78,21 @@ local function defined_lines(old)
   return lines
 end
 
-local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'c', 'd')
-local known_digest = stored[4]
-local clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes, lines, sums
-local sums_order = {}
+local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'd')
+local known_digest = stored[3]
+local clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, lines
 
 if not stored[1] then
   if definition == '' then return {WANTED, text_of({now_us})} end
   clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us = now_us, 0, 0, 0, 0, 0
-  lines, sums, known_digest = defined_lines({}), {}, ARGV[3]
+  lines, known_digest = defined_lines({}), digest
   redis.call('HSET', KEYS[1], 'd', digest, 't', definition_text, 'b', '')
 else
   local head = numbers(stored[1])
   local state_now_us
   state_now_us, clock_us, held_version, anchor_us = head[1], head[2], head[3], head[4]
   held_pause_us, leases_made, sweep_at_us = head[5], head[6], head[7]
-  lines, sums = lines_of(stored[2]), {}
-  local list, n = words(stored[3])
-  local i = 1
-  while i <= n do
-    local count = tonumber(list[i + 1])
-    local own = {}
-    for j = 1, count do own[j] = tonumber(list[i + 1 + j]) end
-    sums[list[i]] = own
-    sums_order[#sums_order + 1] = list[i]
-    i = i + 2 + count
-  end
+  lines = lines_of(stored[2])
   local back_us = state_now_us - now_us
   if back_us > 0 and back_us <= BACK_US then
     now_us = state_now_us
@@ -127,53 +116,29 @@ local function keep_lines()
   return text_of(figures)
 end
 
-local function keep_sums()
-  local list = {}
-  for _, model in ipairs(sums_order) do
-    list[#list + 1] = model
-    list[#list + 1] = #sums[model]
-    for _, sum in ipairs(sums[model]) do list[#list + 1] = sum end
-  end
-  return text_of(list)
-end
-
 if known_digest ~= digest then
   if definition == '' then
     redis.call('HSET', KEYS[1], 'h', head_text(), 'l', keep_lines())
-    return {OTHER, text_of({now_us}), '', '', '', '', known_digest, redis.call('HGET', KEYS[1], 't')}
+    return {OTHER, text_of({now_us}), '', '', '', known_digest, redis.call('HGET', KEYS[1], 't')}
   end
-  lines, sums, sums_order = defined_lines(lines), {}, {}
+  lines = defined_lines(lines)
   held_version, anchor_us, clock_us = held_version + 1, 0, now_us
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[1], 'd', digest, 't', definition_text, 'b', '')
 end
 
--- adds to a model's sums the `most` figures after `from`
-local function count(model, counted, from, most, sign)
-  local own = sums[model]
-  if not own then
-    own = {}
-    for i = 1, most do own[i] = 0 end
-    sums[model] = own
-    sums_order[#sums_order + 1] = model
-  end
-  for i = 1, most do own[i] = (own[i] + sign * counted[from + i]) % MODULUS end
-end
-
--- `figures` holds the amounts for all lines and then what is counted, beginning after `from`
-local function give(model, figures, from, most)
+-- `figures` holds the amounts for all lines, after `from`
+local function give(figures, from)
   for i, line in ipairs(lines) do
-    local amount = figures[from + i]
+    local amount = tonumber(figures[from + i])
     if line[RATE] ~= 0 then line[LEVEL] = min(line[CAPACITY], line[LEVEL] + amount) end
     line[SPENT] = (line[SPENT] - amount) % MODULUS
   end
-  count(model, figures, from + #lines, most, -1)
 end
 
--- a lease: process, at_us, before_us, model, amounts, counted
+-- a lease: process, at_us, before_us, amounts
 local function give_back(lease)
-  local parts, n = words(lease)
-  for i = 5, n do parts[i] = tonumber(parts[i]) end
+  local parts = words(lease)
   if tonumber(parts[2]) == clock_us then
     clock_us = max(now_us, tonumber(parts[3]))
     for _, line in ipairs(lines) do
@@ -186,7 +151,7 @@ local function give_back(lease)
       end
     end
   end
-  give(parts[4], parts, 4, n - 4 - #lines)
+  give(parts, 3)
 end
 
 if presence ~= '' then redis.call('HSET', KEYS[2], process, text_of({now_us, presence})) end
@@ -227,13 +192,11 @@ else
 
   if changes ~= '' then
     local list, n = words(changes)
-    local width = 2 + #lines + meters
+    local width = 1 + #lines
     for first = 0, n - width, width do
-      local lease, model = list[first + 1], list[first + 2]
+      local lease = list[first + 1]
       if lease == '0' then
-        local figures = {}
-        for i = 3, width do figures[i - 2] = tonumber(list[first + i]) end
-        give(model, figures, 0, meters)
+        give(list, first + 1)
       else
         local held = redis.call('HGET', KEYS[3], lease)
         if held then
@@ -282,15 +245,15 @@ else
     end
   end
 
-  -- calls: within_us, model, amounts, counted
+  -- calls: within_us, amounts
   if asks ~= '' then
     local list, n = words(asks)
-    local width = 2 + #lines + meters
+    local width = 1 + #lines
     local granted = {}
     for first = 0, n - width, width do
       local figures = {}
-      for i = 3, width do figures[i - 2] = tonumber(list[first + i]) end
-      local within_us, model = tonumber(list[first + 1]), list[first + 2]
+      for i = 1, #lines do figures[i] = tonumber(list[first + 1 + i]) end
+      local within_us = tonumber(list[first + 1])
       local at_us = max(now_us, clock_us, held_pause_us)
       for i, line in ipairs(lines) do
         local rate = line[RATE]
@@ -313,13 +276,12 @@ else
           end
           line[SPENT] = (line[SPENT] + figures[i]) % MODULUS
         end
-        count(model, figures, #lines, meters, 1)
         local lease = 0
         local waits = at_us - now_us > ahead_us
         if waits then
           leases_made = leases_made + 1
           lease = leases_made
-          redis.call('HSET', KEYS[3], text_of({lease}), text_of({process, at_us, clock_us, model, unpack(figures)}))
+          redis.call('HSET', KEYS[3], text_of({lease}), text_of({process, at_us, clock_us, unpack(figures)}))
         end
         clock_us = at_us
         granted[#granted + 1] = text_of({at_us, at_us - now_us, lease})
@@ -331,8 +293,8 @@ else
   redis.call('HSET', KEYS[4], process, text_of({number}) .. ' ' .. grants)
 end
 
-local kept_lines, kept_sums = keep_lines(), keep_sums()
-redis.call('HSET', KEYS[1], 'h', head_text(), 'l', kept_lines, 'c', kept_sums)
+local kept_lines = keep_lines()
+redis.call('HSET', KEYS[1], 'h', head_text(), 'l', kept_lines)
 if presence ~= '' or definition ~= '' or held_pause_us > now_us then
   -- what waits or pauses longer than anybody usually comes by is kept for as long as it takes
   local still_ms = string.format('%.0f', keep_ms + max(0, ceil((max(clock_us, held_pause_us) - now_us) / 1000)))
@@ -342,4 +304,4 @@ end
 local told = ''
 if held_version ~= version then told = redis.call('HGET', KEYS[1], 'b') end
 local answer = {now_us, clock_us, held_version, held_pause_us, redis.call('HLEN', KEYS[2])}
-return {READY, text_of(answer), kept_lines, kept_sums, grants, told}
+return {READY, text_of(answer), kept_lines, grants, told}

@@ -91,14 +91,10 @@ class Ask:
 
     Attributes:
         amounts: what it is charged, for each line.
-        counted: what it counts, for each meter, in thousandths of the meter's unit; kept as sums by model.
-        model: whose sums these are.
         within_us: how many microseconds it may wait at most; below zero for as long as it takes.
     """
 
     amounts: tuple[int, ...]
-    counted: tuple[int, ...]
-    model: str
     within_us: int = -1
 
 
@@ -110,8 +106,6 @@ class Change:
     """
 
     amounts: tuple[int, ...]
-    counted: tuple[int, ...]
-    model: str
     lease: int = 0
 
 
@@ -229,7 +223,6 @@ class Answer:
         processes: how many are there.
         grants: for each call that was tried, in order.
         lines: the lines as they stand after the exchange.
-        counted: sums of what was counted, by model, modulo `MODULUS`.
         lesson: its text, where it is newer than the one the process knows.
         definition: digest and text of the one that holds, where it is another.
     """
@@ -242,7 +235,6 @@ class Answer:
     processes: int = 0
     grants: tuple[Grant, ...] = ()
     lines: tuple[StoredLine, ...] = ()
-    counted: Mapping[str, tuple[int, ...]] | None = None
     lesson: str | None = None
     definition: tuple[str, str] | None = None
 

@@ -55,8 +55,6 @@ class Lease:
     at_us: int
     before_us: int
     amounts: tuple[int, ...]
-    counted: tuple[int, ...]
-    model: str
 
 
 @dataclass(slots=True)
@@ -68,7 +66,6 @@ class PoolState:
     now_us: int
     clock_us: int
     lines: list[StoredLine]
-    counted: dict[str, list[int]] = field(default_factory=dict)
     version: int = 0
     anchor_us: int = 0
     lesson: str = ""
@@ -88,7 +85,6 @@ class PoolState:
                 self.now_us,
                 self.clock_us,
                 [astuple(line) for line in self.lines],
-                self.counted,
                 self.version,
                 self.anchor_us,
                 self.lesson,
@@ -108,12 +104,11 @@ class PoolState:
         """Read what `to_json` wrote. Raises ValueError, TypeError or IndexError where it is something else."""
         parts = json.loads(text)
         parts[4] = [StoredLine(*line) for line in parts[4]]
-        parts[12] = {name: (entry[0], Presence(*entry[1:])) for name, entry in parts[12].items()}
-        parts[13] = {
-            int(number): Lease(lease[0], lease[1], lease[2], tuple(lease[3]), tuple(lease[4]), lease[5])
-            for number, lease in parts[13].items()
+        parts[11] = {name: (entry[0], Presence(*entry[1:])) for name, entry in parts[11].items()}
+        parts[12] = {
+            int(number): Lease(lease[0], lease[1], lease[2], tuple(lease[3])) for number, lease in parts[12].items()
         }
-        parts[14] = {name: (entry[0], tuple(Grant(*g) for g in entry[1:])) for name, entry in parts[14].items()}
+        parts[13] = {name: (entry[0], tuple(Grant(*g) for g in entry[1:])) for name, entry in parts[13].items()}
         return cls(*parts)
 
     def report(self, key: str, now_us: int) -> PoolReport:
@@ -199,7 +194,6 @@ def _redefine(state: PoolState, definition: Definition) -> None:
     state.version += 1
     state.anchor_us = 0
     state.clock_us = state.now_us
-    state.counted.clear()
     state.leases.clear()
 
 
@@ -224,7 +218,7 @@ def _change(state: PoolState, now_us: int, brought: Exchange) -> None:
         state.leases.pop(number, None)
     for change in brought.changes:
         if not change.lease:
-            _give(state, change.amounts, change.counted, change.model)
+            _give(state, change.amounts)
         elif (lease := state.leases.pop(change.lease, None)) is not None:
             _give_back(state, now_us, lease)
     state.pause_until_us = max(state.pause_until_us, brought.pause_until_us)
@@ -241,21 +235,14 @@ def _give_back(state: PoolState, now_us: int, lease: Lease) -> None:
             if line.rate and line.at > at:  # what flowed in since is taken back; too much where it was clipped
                 level = line.level - min((line.at - at) * line.rate, 2 * line.capacity)
                 state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, line.spent)
-    _give(state, lease.amounts, lease.counted, lease.model)
+    _give(state, lease.amounts)
 
 
-def _give(state: PoolState, amounts: tuple[int, ...], counted: tuple[int, ...], model: str) -> None:
+def _give(state: PoolState, amounts: tuple[int, ...]) -> None:
     for i, line in enumerate(state.lines):
         level = min(line.capacity, line.level + amounts[i]) if line.rate else line.level
         spent = (line.spent - amounts[i]) % MODULUS
         state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, line.at, spent)
-    _count(state, model, counted, -1)
-
-
-def _count(state: PoolState, model: str, counted: tuple[int, ...], sign: int) -> None:
-    sums = state.counted.setdefault(model, [0] * len(counted))
-    for i, amount in enumerate(counted):
-        sums[i] = (sums[i] + sign * amount) % MODULUS
 
 
 def _learn(state: PoolState, now_us: int, lesson: Lesson) -> None:
@@ -305,12 +292,11 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[Grant, .
                 bucket.take(at_us // line.tick_us, amount)
                 level, at = bucket.level, bucket.at_us
             state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, spent)
-        _count(state, ask.model, ask.counted, 1)
         waits = at_us - now_us > brought.ahead_us
         number = 0
         if waits:
             number = state.leases_made = state.leases_made + 1
-            state.leases[number] = Lease(brought.process, at_us, state.clock_us, ask.amounts, ask.counted, ask.model)
+            state.leases[number] = Lease(brought.process, at_us, state.clock_us, ask.amounts)
         state.clock_us = at_us
         grants.append(Grant(at_us, at_us - now_us, number))
         if waits:
@@ -333,6 +319,5 @@ def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ..
         len(state.processes),
         grants,
         tuple(state.lines),
-        {model: tuple(sums) for model, sums in state.counted.items()},
         state.lesson if version != state.version and state.lesson else None,
     )

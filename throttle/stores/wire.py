@@ -22,9 +22,8 @@ __all__ = ["arguments_of", "read_answer", "read_report"]
 
 def arguments_of(brought: Exchange, now_us: int | None) -> list[str | int]:
     """Write the arguments of `exchange.lua`; `now_us` stands in for the store's own time, for tests."""
-    some = brought.asks[0].counted if brought.asks else brought.changes[0].counted if brought.changes else ()
-    asks = (f"{ask.within_us} {_word(ask.model)} {_join((*ask.amounts, *ask.counted))}" for ask in brought.asks)
-    changes = (f"{c.lease} {_word(c.model)} {_join((*c.amounts, *c.counted))}" for c in brought.changes)
+    asks = (f"{ask.within_us} {_join(ask.amounts)}" for ask in brought.asks)
+    changes = (f"{change.lease} {_join(change.amounts)}" for change in brought.changes)
     definition, presence = brought.definition, brought.presence
     return [
         brought.process,
@@ -44,7 +43,6 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | int]:
         if definition is None or definition.digest != brought.digest
         else " ".join(f"{line.rate} {line.tick_us} {line.capacity} {line.level}" for line in definition.lines),
         "" if definition is None else definition.text,
-        len(some),
         "" if now_us is None else now_us,
     ]
 
@@ -55,10 +53,10 @@ def read_answer(parts: Sequence[bytes | int]) -> Answer:
     texts = [part.decode() if isinstance(part, bytes) else str(part) for part in parts[1:]]
     head = _numbers(texts[0])
     if status == OTHER:
-        return Answer(OTHER, head[0], definition=(texts[5], texts[6]))
+        return Answer(OTHER, head[0], definition=(texts[4], texts[5]))
     if status != READY:
         return Answer(status, head[0])
-    grants = _numbers(texts[3])
+    grants = _numbers(texts[2])
     return Answer(
         READY,
         now_us=head[0],
@@ -68,8 +66,7 @@ def read_answer(parts: Sequence[bytes | int]) -> Answer:
         processes=head[4],
         grants=tuple(Grant(*grants[i : i + 3]) for i in range(0, len(grants), 3)),
         lines=_lines(texts[1]),
-        counted=_counted(texts[2]),
-        lesson=texts[4] or None,
+        lesson=texts[3] or None,
     )
 
 
@@ -96,15 +93,6 @@ def read_report(key: str, state: dict[str, str], processes: dict[str, str], leas
 def _lines(text: str) -> tuple[StoredLine, ...]:
     figures = _numbers(text)
     return tuple(StoredLine(*figures[i : i + 6]) for i in range(0, len(figures), 6))
-
-
-def _counted(text: str) -> dict[str, tuple[int, ...]]:
-    found, words, i = {}, text.split(), 0
-    while i < len(words):
-        end = i + 2 + int(words[i + 1])
-        found[unquote(words[i][1:])] = tuple(map(int, words[i + 2 : end]))
-        i = end
-    return found
 
 
 def _presence(presence: Presence) -> str:
