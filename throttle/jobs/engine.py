@@ -230,20 +230,25 @@ class Engine:
         lane, load = flight.lane, flight.load
         outcome: Answer | Verdict | None = None
         try:
-            with flight.scope:
-                outcome = await self._send(load.lines[0].endpoint, body_of(load.lines), flight)
-        finally:
-            filled = lane.busy >= lane.window.size
-            flight.landed()
-            self._flights.discard(flight)
-            self._budget.settle(*flight.reserved)
-        try:
+            try:
+                with flight.scope:
+                    outcome = await self._send(load.lines[0].endpoint, body_of(load.lines), flight)
+            finally:
+                filled = lane.busy >= lane.window.size
+                flight.landed()
+                self._budget.settle(*flight.reserved)
             if outcome is not None:
                 self._learn(lane, outcome, filled=filled)
                 await self._land(lane, load, outcome)
         except OutputError as error:
             self.stop(str(error), at_once=True)
-        self._wake_all() if not self._flights or self._budget.bounded else lane.wake()
+        finally:
+            # only now another may begin in its place: a caller who is slow to take results holds the job back
+            self._flights.discard(flight)
+            if not self._flights or self._budget.bounded or len(self._flights) + 1 >= self._settings.max_in_flight:
+                self._wake_all()
+            else:
+                lane.wake()
 
     async def _send(self, endpoint: str, body: dict[str, Any], flight: _Flight) -> Answer | Verdict:
         try:

@@ -102,9 +102,8 @@ def unpack(lines: Sequence[Line], value: dict[str, Any]) -> list[tuple[bytes, di
     """
     endpoint = lines[0].endpoint
     field = packs.ANSWERS[endpoint]
-    hands = packs.deal(
-        endpoint, value.get(field) or (), [_count(line) for line in lines], packs.choices_of(endpoint, lines[0].body)
-    )
+    counts = [_count(line) for line in lines]
+    hands = packs.deal(value.get(field) or (), counts, packs.choices_of(endpoint, lines[0].body))
     if hands is None:
         return None
     usages = _shares(lines, value.get("usage"), hands)

@@ -11,10 +11,10 @@ Answers carry an index and may come in any order. Of completions with `n` choice
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from throttle.costs.call import CallCost
 from throttle.costs.endpoints import COMPLETIONS, EMBEDDINGS
@@ -22,14 +22,17 @@ from throttle.costs.endpoints import COMPLETIONS, EMBEDDINGS
 __all__ = [
     "MOST_ITEMS",
     "Bound",
+    "Item",
     "bound_of",
     "choices_of",
     "deal",
+    "in_order",
     "items_of",
     "joined",
     "rest_key",
     "shared_out",
     "weigh",
+    "with_items",
 ]
 
 FIELDS: Final = {EMBEDDINGS: "input", COMPLETIONS: "prompt"}
@@ -43,6 +46,9 @@ PART_OF_BUCKET: Final = 0.5
 which then spills."""
 
 Item = str | list[int]
+"""A prompt or input: a text, or tokens."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +92,17 @@ def rest_key(endpoint: str, body: Mapping[str, Any]) -> str | None:
     return blake2b(json.dumps([kind, rest], sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def with_items(endpoint: str, body: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Any]:
+    """Return a body with these prompts or inputs."""
+    return {**body, FIELDS[endpoint]: list(items)}
+
+
 def joined(endpoint: str, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make one body of several that have all but their prompts in common."""
     items: list[Item] = []
     for body in bodies:
         items += items_of(endpoint, body) or []
-    return {**bodies[0], FIELDS[endpoint]: items}
+    return with_items(endpoint, bodies[0], items)
 
 
 def weigh(endpoint: str, body: Mapping[str, Any]) -> int:
@@ -105,25 +116,31 @@ def choices_of(endpoint: str, body: Mapping[str, Any]) -> int:
     return n if isinstance(n, int) and n > 0 else 1
 
 
-def deal(
-    endpoint: str, answers: Iterable[Mapping[str, Any]], counts: Sequence[int], n: int
-) -> list[list[dict[str, Any]]] | None:
-    """Sort answers by their index and deal them to those whose prompts they are, `counts[i]` prompts each.
+def in_order(answers: Iterable[Answer], index_of: Callable[[Answer], object], total: int) -> list[Answer] | None:
+    """Sort answers by their index; None where one of so many is missing, doubled or has no place."""
+    places: list[Answer | None] = [None] * total
+    count = 0
+    for answer in answers:
+        index = index_of(answer)
+        if not isinstance(index, int) or not 0 <= index < total or places[index] is not None:
+            return None
+        places[index] = answer
+        count += 1
+    return cast(list[Answer], places) if count == total else None
+
+
+def deal(answers: Iterable[Mapping[str, Any]], counts: Sequence[int], n: int) -> list[list[dict[str, Any]]] | None:
+    """Sort answers and deal them to those whose prompts they are, `counts[i]` prompts each with `n` answers.
 
     Each hand is indexed from 0, as if its prompts had been asked alone. None where an answer is missing, doubled or
     has no place.
     """
-    places: dict[int, dict[str, Any]] = {}
-    for answer in answers:
-        index = answer.get("index")
-        if not isinstance(index, int) or index in places:
-            return None
-        places[index] = dict(answer)
-    if sorted(places) != list(range(sum(counts) * n)):
+    ordered = in_order(answers, lambda answer: answer.get("index"), sum(counts) * n)
+    if ordered is None:
         return None
     hands, start = [], 0
     for count in counts:
-        hands.append([{**places[start + k], "index": k} for k in range(count * n)])
+        hands.append([{**ordered[start + k], "index": k} for k in range(count * n)])
         start += count * n
     return hands
 

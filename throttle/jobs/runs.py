@@ -88,8 +88,8 @@ class Results:
         outgoing, incoming = anyio.create_memory_object_stream[Result](BUFFERED)
         self._incoming = incoming
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        self._stack.callback(tasks.cancel_scope.cancel)
         self._stack.callback(incoming.close)
+        self._stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(self._run, job, outgoing)
         return self
 
