@@ -90,8 +90,13 @@ MISFIT_MOST = 4.0
 """Mean of squared surprises over what was expected of them, beyond which everything is doubted."""
 LEARN = 0.05
 """Step of the slow averages: twenty answers."""
+RARE_S = 40.0
+"""Answers that come half as seldom count for half of what is thought of the fit: waiting for twenty would take for
+ever."""
 SILENT_MOST = 3
 """Answers without this meter's header after which the server is taken for silent."""
+SILENT_AGAIN = 20
+"""The same of a server that has sent it before: proxies lose some."""
 BRIMFUL_MOST = 5
 """Headers in a row that show a full bucket before one is believed: some show it whatever is left."""
 EASE_ABOVE = 0.25
@@ -252,6 +257,7 @@ class Belief:
         self._burst = 0.0
         self._burst_at = self._clock
         self._misfit = 1.0
+        self._answered_at = self._clock
         self._clipped_at = self._clock
         self._newest_at = self._clock
         self._confirmed = 0.0
@@ -367,7 +373,7 @@ class Belief:
         self._ease_until_us = 0
         if reading is None or reading.remaining is None:
             self._silent += 1
-            if self._silent >= SILENT_MOST and not self.blind:
+            if self._silent >= (SILENT_AGAIN if self._anchored else SILENT_MOST) and not self.blind:
                 self._go_blind(now)
             return
         limit = float(reading.limit or self.limit)
@@ -761,7 +767,7 @@ class Belief:
                 self._newest_at = now
             elif belief > 0.0:
                 between += belief * (late - surprise) ** 2
-        after = min(after, 0.98 * cov[0][0])
+        after = min(after, 0.98 * state.loose())
         prior = cov[0][0] - after
         if exact:
             prior += surprise * surprise
@@ -774,7 +780,9 @@ class Belief:
             mild = surprise
         else:
             self._startle(now, mark, surprise, surprise < 0 and ratio > 9, exact=False)
-            self._misfit += LEARN * (min(25.0, ratio) - self._misfit)
+            step = max(LEARN, min(0.5, (now - self._answered_at) / RARE_S))
+            self._answered_at = now
+            self._misfit += step * (min(25.0, ratio) - self._misfit)
             if self._misfit > MISFIT_MOST:
                 self._restart(now, mark, remaining)
                 return

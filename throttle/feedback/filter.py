@@ -26,9 +26,11 @@ OTHERS_SD = 0.05  # of the refill, before anything is known: alone on the accoun
 OTHERS_SD_MOST = 0.2  # of the refill: more doubt than that about a rate says nothing that a restart wouldn't say better
 OTHERS_MOST = 0.9  # of the refill: at 1 the level would never recover on paper, and nobody could ask
 RATIO_SD = 0.25  # before anything is known; with five of them a server that charges 2.25 times the estimate is covered
+RATIO_SD_AGAIN = 0.04  # after a restart, where it was known well
 RATIO_LEAST, RATIO_MOST = 0.1, 8.0  # no server is known to book less or more of what a call costs
 LEVEL_SD_MOST = 0.5  # of the limit
 TIGHT = 0.999  # correlations stay below one, or rounding makes variances negative
+TINY = 1e-9  # the least variance: zero would make a state immovable
 WANDER = 1e-7  # a ratio is never known for ever: variance added at every look
 
 
@@ -66,10 +68,11 @@ class Filter:
         self.level += (self.rate - self.others) * gap
         unrest = self.unrest * self.limit
         first[0] += gap * (gap * second[1] - 2 * first[1]) + unrest * unrest * gap
-        second[1] = min(second[1] + (10 * self.unrest * self.rate) ** 2 * gap, (OTHERS_SD_MOST * self.rate) ** 2)
         for j in range(1, len(cov)):
             first[j] -= gap * second[j]
             cov[j][0] = first[j]
+        second[1] += (10 * self.unrest * self.rate) ** 2 * gap
+        self._bound(1, OTHERS_SD_MOST * self.rate)
 
     def charge(self, k: int, estimate: float, squares: float) -> None:
         """Let calls of model `k` with `estimate` in sum leave; `squares` is the sum of their squared charges."""
@@ -154,8 +157,8 @@ class Filter:
             total: the variance that was expected of the surprise.
             prior: the level's variance, less what no look at the past can tell.
             after: that part, to be put back.
-            mild: the surprise as the slow states may see it: an outlier must not move them. Downwards the level follows
-                in full.
+            mild: the surprise as the slow states may see it: an outlier must not move them, and must not make them
+                surer than it moves them. Downwards the level follows in full.
         """
         cov = self.cov
         over = surprise - mild if surprise < mild else 0.0
@@ -167,6 +170,8 @@ class Filter:
             ratios = self.ratios
             for i in range(len(ratios)):
                 ratios[i] = min(RATIO_MOST, max(RATIO_LEAST, ratios[i] + tied[2 + i] * weight * mild))
+        if mild != surprise:
+            weight *= (mild / surprise) ** 2
         for i, row in enumerate(cov):
             gain = tied[i] * weight
             for j in range(len(row)):
@@ -177,13 +182,13 @@ class Filter:
             self.level = self.limit
 
     def mend(self) -> None:
-        """Keep the covariance one: variances within bounds, correlations below one."""
+        """Keep the covariance one: symmetric, variances within bounds, correlations below one."""
         cov = self.cov
-        cov[0][0] = min(max(cov[0][0], 1e-9), (LEVEL_SD_MOST * self.limit) ** 2)
-        cov[1][1] = min(max(cov[1][1], 0.0), (OTHERS_SD_MOST * self.rate) ** 2)
         for i in range(2, len(cov)):
-            most = RATIO_SD * max(1.0, self.ratios[i - 2])
-            cov[i][i] = min(max(cov[i][i], 0.0), most * most) + WANDER
+            self._bound(i, RATIO_SD * max(1.0, self.ratios[i - 2]))
+            cov[i][i] += WANDER
+        self._bound(1, OTHERS_SD_MOST * self.rate)
+        self._bound(0, LEVEL_SD_MOST * self.limit)
         for i in range(1, len(cov)):
             row, variance = cov[i], cov[i][i]
             for j in range(i):
@@ -192,6 +197,39 @@ class Filter:
                 if tie * tie > square:
                     tie = math.copysign(math.sqrt(square), tie)
                 row[j] = cov[j][i] = tie
+
+    def loose(self) -> float:
+        """Tell the part of the level's variance that doubts about others and ratios don't explain; never below zero."""
+        cov = self.cov
+        if len(cov) == 2:
+            return max(0.0, cov[0][0] - cov[0][1] * cov[0][1] / max(cov[1][1], TINY))
+        n = len(cov)
+        rows = [[*cov[i][1:], cov[i][0]] for i in range(1, n)]
+        left = cov[0][0]
+        for i in range(n - 1):  # elimination: what is left of the level's variance once each state has taken its part
+            pivot, row = max(rows[i][i], TINY), rows[i]
+            left -= row[-1] * row[-1] / pivot
+            for k in range(i + 1, n - 1):
+                factor = rows[k][i] / pivot
+                if factor:
+                    other = rows[k]
+                    for j in range(i + 1, n):
+                        other[j] -= factor * row[j]
+        return max(0.0, left)
+
+    def _bound(self, i: int, most: float) -> None:
+        """Bound one variance from above, its ties with it, and from below by zero."""
+        cov = self.cov
+        variance = cov[i][i]
+        if variance > most * most:
+            factor = most / math.sqrt(variance)
+            row = cov[i]
+            for j in range(len(row)):
+                row[j] *= factor
+                cov[j][i] = row[j]
+            row[i] = most * most
+        elif variance < TINY:
+            cov[i][i] = TINY
 
     def learn_ratio(self, k: int, seen: float) -> None:
         """Learn a model's ratio from one charge that the server told."""
@@ -212,10 +250,11 @@ class Filter:
         self.mend()
 
     def doubt_all(self) -> None:
-        """Forget everything but the ratios, and doubt these as at first."""
+        """Forget everything but the ratios, and doubt these again: twice as much as before, by a little at least."""
         n = len(self.cov)
+        doubts = [min(RATIO_SD, max(RATIO_SD_AGAIN, 2 * self.ratio_sd(k))) for k in range(n - 2)]
         self.cov = [[0.0] * n for _ in range(n)]
         self.cov[1][1] = (OTHERS_SD_MOST * self.rate) ** 2
-        for i in range(2, n):
-            self.cov[i][i] = (RATIO_SD * self.ratios[i - 2]) ** 2
+        for k, doubt in enumerate(doubts):
+            self.cov[2 + k][2 + k] = (doubt * self.ratios[k]) ** 2
         self.others = 0.0
