@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import openai
 import pytest
+from openai._models import FinalRequestOptions
 
 import throttle
 from tests.wire.calls import CHAT, Call, chat, constructor_of
@@ -139,3 +140,20 @@ def test_calls_go_on_when_headers_tell_of_a_limit_that_nobody_knew(scene: Scene)
     client.close()
     assert limiter.charged == 3
     assert "rpd" in limiter.snapshot().pools["default"].meters
+
+
+@pytest.mark.parametrize("stack", OWN, ids=lambda stack: stack.name)
+def test_options_prepared_outside_of_a_call_as_for_websockets_wait_for_nothing(stack: Stack, scene: Scene) -> None:
+    limiter = Ledger(ONE_AT_A_TIME)
+    call = Call("websocket", chat)
+
+    async def main() -> Any:
+        client = make_client(constructor_of(call, scene, is_async=stack.is_async), stack, "own", "", [])
+        options = FinalRequestOptions(method="get", url="/realtime")
+        with limiter.acquire("gpt-4o-mini"):
+            prepared = await done(throttle.wrap(client, limiter=limiter)._prepare_options(options))
+        await done(client.close())
+        return prepared
+
+    assert run(stack.runtime, main).url == "/realtime"
+    assert limiter.charged == 1
