@@ -44,7 +44,8 @@ def python(code: str, **more: object) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload, no-any-return]
 
 
-def test_a_process_of_its_own_serves_until_the_block_is_left() -> None:
+def test_a_process_of_its_own_serves_until_the_block_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(subprocess.Popen, "kill")  # it ends of itself
     with running(limits={"rpm": 7}) as simulator:
         assert simulator.summary().meter("rpm").limit == 7
         port = simulator.port

@@ -34,6 +34,11 @@ def test_a_refused_call_costs_nothing_and_names_the_meter_that_holds_it_longest(
     assert [standing.level for standing in judge.standings(0, ["default"])] == [0, 100]
 
 
+def test_of_two_meters_that_never_can_the_first_is_named() -> None:
+    refusal = refused(Judge(one_pool(rpm=0, tpm=10)).arrive(0, {"requests": 1, "tokens": 11}))
+    assert (refusal.meter, refusal.too_large) == ("rpm", True)
+
+
 def test_two_meters_that_are_debited_at_different_instants_are_caught_short() -> None:
     """2 a minute and 1000 tokens a minute: a call of 1000 waits for both meters at one instant."""
     judge = Judge(one_pool(rpm=2, tpm=1000))

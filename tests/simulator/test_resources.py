@@ -36,6 +36,7 @@ def test_files_are_kept_listed_by_the_page_read_and_deleted(client: OpenAI) -> N
     assert client.files.delete(listed[0].id).deleted
     with pytest.raises(openai.NotFoundError, match="No such File object"):
         client.files.retrieve(listed[0].id)
+    assert [client.files.list(limit=size).has_more for size in (3, 4, 5)] == [True, False, False]
     assert [page.filename for page in client.files.list(limit=3).data] == ["4.jsonl", "3.jsonl", "2.jsonl"]
 
 

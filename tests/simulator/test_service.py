@@ -388,10 +388,22 @@ def test_settings_that_are_wrong_change_nothing() -> None:
 def test_an_answer_that_ends_after_a_reset_changes_nothing() -> None:
     virtual = Virtual(limits=LIMITS, charge="usage")
     reply = virtual.post(0)
-    virtual.service.reset()
-    virtual.service.finish(F(1), reply)
-    assert virtual.levels(1) == [100, 10_000]
+    virtual.service.reset(start="empty")
+    virtual.service.finish(F(0), reply)
+    assert virtual.levels(0) == [0, 0]
     assert virtual.service.summary(F(1)).calls == 0
+
+
+def test_the_sums_hold_what_was_settled() -> None:
+    virtual = Virtual(limits=LIMITS, charge="usage")
+    reply = virtual.post(0)
+    assert virtual.service.summary(F(0)).charged == {"requests": 1, "tokens": 9 + 217}
+    virtual.service.finish(F(1), reply)
+    summary = virtual.service.summary(F(1))
+    assert summary.charged == {"requests": 1, "tokens": 9 + 16}
+    assert summary.meter("tpm").charged == 25
+    assert (summary.input_tokens, summary.output_tokens) == (9, 16)
+    assert reply.call.charge == {"requests": 1, "tokens": 25}
 
 
 def test_mixed_sampling_shows_some_headers_of_the_end() -> None:

@@ -170,7 +170,6 @@ class Service:
         while self._due and Fraction(self._due[0]["at_s"]) <= at:
             change = dict(self._due.pop(0))
             due = Fraction(change.pop("at_s"))
-            self._play_others(due)
             self.change(max(due, self._last_at), **change)
         self._play_others(at)
         self._last_at = max(at, self._last_at)
