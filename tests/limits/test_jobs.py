@@ -57,7 +57,8 @@ def test_a_job_of_a_tier_s_own_models_meets_no_refusal(tier: str, table: LimitsT
         images = 1 if any(meter.unit == "images" for meter in pool.meters) else 0
         async with limiter.acquire(model, tokens=tokens, images=images):
             now = Fraction(loop.now_us(), 10**6)
-            charge: dict[str, Fraction | int] = {"requests": 1, "tokens": Fraction(tokens) * match.weight, "images": images}
+            weighed = Fraction(tokens) * match.weight
+            charge: dict[str, Fraction | int] = {"requests": 1, "tokens": weighed, "images": images}
             answer = judge.arrive(now, charge, (pool.name,))
             assert isinstance(answer, Admission), answer
             seen[model] = seen.get(model, 0) + 1
