@@ -71,7 +71,7 @@ def test_the_test_says_by_how_much_the_limits_were_used(pytester: pytest.Pyteste
     result = run(
         pytester,
         """
-@pytest.mark.openai_simulator(limits={"tpm": 10}, charge="characters")
+@pytest.mark.openai_simulator(limits={"tpd": 10}, charge="characters")
 def test_full(openai_simulator):
     with client(openai_simulator) as made:
         for _ in range(2):
