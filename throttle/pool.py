@@ -331,6 +331,8 @@ class Pool:
         """Pause because a call was refused; to be called before its ticket ends. Where the server told for how long,
         all go on afterwards; else one goes first, and the others wait for its end.
         """
+        if ticket is self._breaker.probe:  # nobody waits for its end any more
+            self.paused_until_us = now_us
         self._breaker.trip(now_us, ticket.asked_us + ticket.waited_us, pause_us, told=told)
         self.pause(now_us + pause_us, reason)
 

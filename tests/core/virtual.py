@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+THREAD_S = 10.0
+
 
 class _JumpingSelector(selectors.SelectSelector):
     """Never sleeps: what the loop would have slept is added to its clock."""
@@ -21,7 +23,10 @@ class _JumpingSelector(selectors.SelectSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("everybody sleeps and nothing will ever wake them")
+                ready = super().select(THREAD_S)  # a thread may be at work, which no timer tells of
+                if not ready:
+                    raise RuntimeError("everybody sleeps and nothing will ever wake them")
+                return ready
             self.now_us += max(0, -int(-timeout * 1e6 // 1))
         return ready
 
