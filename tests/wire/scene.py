@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
+import anyio
 import openai._base_client as base_client
 
 from tests.wire.tap import Tap, tapping
@@ -58,6 +59,8 @@ class Scene:
         return f"sk-fresh-{self.keys_given}"
 
     async def next_key_later(self) -> str:
+        """The same, with an await in between."""
+        await anyio.sleep(0)
         return self.next_key()
 
 
