@@ -24,7 +24,7 @@ from throttle.account import Identity
 from throttle.bucket import NEVER
 from throttle.costs import CHARGES, CallCost, default_charge
 from throttle.costs.history import OutputHistory
-from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
+from throttle.errors import RequestTooLarge, StoreError, ThrottleError, WaitTimeout
 from throttle.feedback.belief import Belief
 from throttle.feedback.evidence import Evidence, Sample
 from throttle.feedback.headers import Reading, read_headers
@@ -39,6 +39,11 @@ from throttle.permit import Permit
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot
 from throttle.retry import RETRIED, Retry
 from throttle.routing import LimitsSource, Route, Routing
+from throttle.shared.courier import OnStoreError
+from throttle.shared.gate import SharedGate
+from throttle.shared.pool import SharedPool
+from throttle.shared.sharing import Sharing
+from throttle.stores.protocol import Store
 from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime
 
 __all__ = ["Limiter", "Snapshot"]
@@ -50,6 +55,9 @@ LONG_WAIT_S: Final = 30.0
 
 EVIDENCE_MOST: Final = 1000
 """For how many pairs of model and endpoint is followed what the server books."""
+
+ASK_S: Final = 30.0
+"""How long `try_acquire` may take where it has to ask a store; the store's own timeout ends it sooner."""
 
 KEYS_MOST: Final = 100_000
 """How many keys' last calls are remembered, for `options(delay=…, key=…)`."""
@@ -88,6 +96,8 @@ class Limiter:
         tier: str | None = None,
         account: str | None = None,
         pacing: Pacing = "auto",
+        store: str | Store | None = None,
+        on_store_error: OnStoreError = "local",
         clock: Callable[[], int] | None = None,
         who: Identity | None = None,
         api_key: str | None = None,
@@ -101,6 +111,10 @@ class Limiter:
             account: which account of the file.
             pacing: `"burst"` lets calls go as soon as there is room, `"smooth"` spreads them evenly, `"auto"` bursts
                 where the host is known to take it or its headers show it and spreads elsewhere.
+            store: where levels live that other processes share: `"sqlite:///path"`, `"redis://host:6379/0"` and the
+                like, or a `throttle.stores.Store`. Without it, or with `"memory://"`, they live in this limiter.
+            on_store_error: what becomes of calls while the store can't be used: `"local"`, each process goes on with
+                its share of the limits; `"closed"`, they raise StoreError; `"open"`, they are let through.
             clock: a monotonic clock in whole microseconds, for tests in virtual time.
             who: whom the calls are made as and to, where the limits file has several accounts, projects or servers; a
                 wrapped client tells it by itself.
@@ -108,9 +122,14 @@ class Limiter:
 
         Raises:
             LimitsError: the limits can't be used, or the tier is unknown.
+            StoreError: `store` names no store, or what it needs isn't installed.
         """
         if pacing not in get_args(Pacing):
             raise ValueError(f"pacing={pacing!r}: one of {', '.join(get_args(Pacing))} is wanted")
+        if on_store_error not in get_args(OnStoreError):
+            raise ValueError(f"on_store_error={on_store_error!r}: one of {', '.join(get_args(OnStoreError))} is wanted")
+        identity = f"{who} {api_key}" if who is not None else ""
+        sharing = Sharing.of(store, on_store_error, identity)
         self._clock = clock or _monotonic_us
         epoch_s = time.time() - self._clock() / 1e6
         self._routing = Routing(
@@ -121,6 +140,7 @@ class Limiter:
             account=account,
             who=who,
             api_key=api_key,
+            sharing=sharing,
         )
         self._lock = threading.Lock()
         self._notes: deque[tuple[Permit, str]] = deque()
@@ -131,6 +151,8 @@ class Limiter:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
         self._trios: weakref.WeakKeyDictionary[Any, TrioRuntime] = weakref.WeakKeyDictionary()
         _LIMITERS.add(self)
+        if sharing is not None:
+            sharing.serve(self)
 
     @property
     def limits(self) -> ResolvedLimits:
@@ -186,6 +208,8 @@ class Limiter:
         permit = self._permit("", self._route("", model), model, tokens, requests, images, None, amounts)
         if self._admit_now(permit):
             return permit
+        if isinstance(permit._gate, SharedGate):
+            return self._ask_now(permit)
         permit.state = EXPIRED
         self._refuse_if_too_large(permit)
         return None
@@ -511,9 +535,33 @@ class Limiter:
                 raise _timeout(permit, hold.meter, wait_s)
             permit.deadline_us = now_us + int(permit._max_wait_s * 1e6)
 
+    def _ask_now(self, permit: Permit) -> Permit | None:
+        """Ask a shared store whether a call may go now, which takes a round trip."""
+        pool = permit.pool
+        assert isinstance(pool, SharedPool)
+        permit._max_wait_s = ASK_S
+        try:
+            self._refuse_if_too_large(permit)
+            with self._lock:
+                asks = pool.ask_at_once(self._clock(), permit)
+            if not asks:
+                permit.state = EXPIRED
+                return None
+            self._wait_in_thread(permit)
+        except WaitTimeout:
+            permit.state = EXPIRED
+            return None
+        except BaseException:
+            permit.state = EXPIRED
+            raise
+        return permit
+
     def _check_admitted(self, permit: Permit) -> None:
         if permit.state == ADMITTED:
             return
+        gate = permit._gate
+        if isinstance(gate, SharedGate) and gate.error is not None:
+            raise StoreError(str(gate.error)) from gate.error
         if permit.state == EXPIRED:
             with self._lock:
                 now_us = self._clock()

@@ -21,6 +21,7 @@ from throttle.limits.values import PoolSpec, Variant
 from throttle.meter import BucketMeter, Meter, ResetMeter
 from throttle.metering import Workshop
 from throttle.pool import Pool
+from throttle.shared.sharing import Sharing
 
 __all__ = ["LimitsSource", "Route", "Routing"]
 
@@ -65,6 +66,7 @@ class Routing:
         account: str | None,
         who: Identity | None,
         api_key: str | None,
+        sharing: Sharing | None = None,
     ) -> None:
         """Find out which limits hold.
 
@@ -72,6 +74,7 @@ class Routing:
             LimitsError: the limits can't be used, or there is no such tier or account.
         """
         self._workshop = workshop
+        self._sharing = sharing
         self._clock = clock
         self._file = _live_file(limits)
         table = self._file.table if self._file else load_limits(limits)
@@ -139,8 +142,12 @@ class Routing:
         meters = tuple(meter for spec in specs for meter in self._meters_of(account, spec, host))
         if gate is None:
             name = specs[0].name if specs else model
-            pool = Pool(f"{name}@{account}" if account else name, meters)
-            gate = self._gates[names] = Gate(pool, restless=self.is_live)
+            told = f"{name}@{account}" if account else name
+            if self._sharing is not None and meters:
+                gate = self._sharing.gate(told, account, names[1:], meters, restless=self.is_live)
+            else:
+                gate = Gate(Pool(told, meters), restless=self.is_live)
+            self._gates[names] = gate
             gate.stand_beside(self._gates.values())
             if match is None:
                 news.append(f"no limits are known for model {model!r}: its calls are let through and counted")

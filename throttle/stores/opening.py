@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from throttle.errors import StoreError
 from throttle.stores.protocol import Store
@@ -49,7 +49,9 @@ class StoreAddress:
             timeout_s = 0.0
         if not 0 < timeout_s < 3600:
             raise StoreError(f"store timeout {timeout!r}: a number of seconds above 0 is wanted")
-        return cls(urlunsplit(parts._replace(query=urlencode(rest))), namespace, timeout_s)
+        # put together by hand: taken apart and joined again, a URL loses slashes
+        base = url.partition("?")[0]
+        return cls(f"{base}?{urlencode(rest)}" if rest else base, namespace, timeout_s)
 
     @property
     def is_memory(self) -> bool:

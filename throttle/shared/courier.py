@@ -1,0 +1,208 @@
+"""The courier: carries the exchanges of a limiter's pools to their store, and deals with a store that is away.
+
+All I/O of a limiter runs in one thread, which starts when there is something to carry and ends when there has been
+nothing for a while. So a cancelled task never interrupts an exchange, threads and loops of any kind are served alike,
+and whatever gathers while a round trip is under way goes with the next one, all pools in one pipeline.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from throttle.errors import StoreError
+from throttle.shared.gate import SharedGate
+from throttle.shared.pool import SharedPool
+from throttle.shared.standin import StandIn
+from throttle.stores.protocol import Exchange, Store
+
+if TYPE_CHECKING:
+    from throttle.limiter import Limiter
+
+__all__ = ["Courier", "OnStoreError"]
+
+logger = logging.getLogger("throttle")
+
+OnStoreError = Literal["local", "closed", "open"]
+
+LOOK_S: Final = 0.5
+"""How often an idle courier looks whether somebody must be shown that this process lives."""
+LINGER_S: Final = 5.0
+"""How long an idle courier waits for more to carry before its thread ends."""
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 5.0
+"""After what time a store that is away is tried again, doubling."""
+
+
+class Courier:
+    """Carries exchanges. `post` may be called under the limiter's lock; nothing else of it is."""
+
+    def __init__(self, store: Store, on_store_error: OnStoreError) -> None:
+        """Make the courier of a limiter; its thread starts at the first post."""
+        self.store = store
+        self.process, self.label = _new_process()
+        self._policy = on_store_error
+        self._limiter: Callable[[], Limiter | None] = lambda: None
+        self._bell = threading.Condition()
+        self._posted: dict[SharedGate, None] = {}
+        self._gates: weakref.WeakSet[SharedGate] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._away: StandIn | None = None
+        self._retry_s = RETRY_FIRST_S
+        self._retry_at = 0.0
+        self._complained = False
+
+    def serve(self, limiter: Limiter) -> None:
+        """Serve a limiter, which is held weakly."""
+        self._limiter = weakref.ref(limiter)
+
+    def post(self, gate: SharedGate) -> None:
+        """Carry what the gate's pool wants, as soon as possible."""
+        with self._bell:
+            self._gates.add(gate)
+            self._posted[gate] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="throttle-courier", daemon=True)
+                self._thread.start()
+            else:
+                self._bell.notify()
+
+    def start_anew(self) -> tuple[str, str]:
+        """After a fork: another process, without a thread yet. Returns what it is called from now on."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self.process, self.label = _new_process()
+            self._bell = threading.Condition()
+            self._posted, self._thread = {}, None
+            self._away, self._retry_s = None, RETRY_FIRST_S
+        return self.process, self.label
+
+    # the thread
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            gates = self._next()
+            limiter = self._limiter()
+            if limiter is None:
+                gates = []
+            elif not gates:
+                gates = self._beating(limiter)
+            if gates and limiter is not None:
+                self._carry(limiter, gates)
+                idle_since = time.monotonic()
+            del limiter
+            with self._bell:
+                idle = time.monotonic() - idle_since > LINGER_S
+                if not self._posted and (idle or self._limiter() is None):
+                    self._thread = None
+                    break
+        self.store.close()
+
+    def _next(self) -> list[SharedGate]:
+        with self._bell:
+            if not self._posted:
+                self._bell.wait(LOOK_S)
+            gates, self._posted = list(self._posted), {}
+            return gates
+
+    def _beating(self, limiter: Limiter) -> list[SharedGate]:
+        with limiter._lock:
+            now_us = limiter._clock()
+            return [gate for gate in self._gates if gate.shared.beat_due(now_us) or gate.shared.wants(now_us)]
+
+    def _carry(self, limiter: Limiter, gates: list[SharedGate]) -> None:
+        if self._away is not None and time.monotonic() >= self._retry_at:
+            self._try_again(limiter, self._away)
+        batch: list[tuple[SharedGate, Exchange]] = []
+        with limiter._lock:
+            now_us = limiter._clock()
+            for gate in gates:
+                if self._away is not None:
+                    self._away.take_over(gate.shared)
+                exchange = gate.shared.compose(now_us)
+                if exchange is not None:
+                    batch.append((gate, exchange))
+        if not batch:
+            return
+        sent_us = limiter._clock()
+        try:
+            answers = (self._away or self.store).exchange([(gate.shared.key, exchange) for gate, exchange in batch])
+        except StoreError as error:
+            self._fail(limiter, [gate for gate, _ in batch], error)
+            return
+        news: list[tuple[SharedPool, str]] = []
+        with limiter._lock:
+            now_us = limiter._clock()
+            for (gate, _), answer in zip(batch, answers, strict=True):
+                gate.deliver(now_us, answer, sent_us, now_us)
+                news += [(gate.shared, line) for line in gate.shared.news]
+                gate.shared.news.clear()
+        limiter._carry_out_notes()
+        if self._away is None and self._complained:
+            self._complained = False
+            logger.warning("the store answers again")
+        for pool, line in news:
+            logger.warning("pool %s: %s", pool.name, line)
+
+    # a store that is away
+
+    def _fail(self, limiter: Limiter, gates: list[SharedGate], error: StoreError) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.warning("%s; until it answers again, %s", error, _CONSEQUENCES[self._policy])
+        with limiter._lock:
+            now_us = limiter._clock()
+            if self._policy == "closed":
+                for gate in gates:
+                    gate.fail(now_us, error)
+            else:
+                self._retry_at = time.monotonic() + self._retry_s
+                self._away = StandIn(self._store_clock(limiter, gates[0]), open_to_all=self._policy == "open")
+        limiter._carry_out_notes()
+        if self._away is not None:
+            self._carry(limiter, gates)
+
+    def _store_clock(self, limiter: Limiter, gate: SharedGate) -> Callable[[], int]:
+        lead_us = gate.shared.clock.lead_us
+        if lead_us is None:
+            lead_us = time.time_ns() // 1000 - limiter._clock()
+        clock, lead = limiter._clock, lead_us
+        return lambda: clock() + lead
+
+    def _try_again(self, limiter: Limiter, away: StandIn) -> None:
+        """Ask the store again; if it answers, tell it what happened meanwhile."""
+        pools = {gate.shared.key: gate.shared for gate in self._gates if gate.shared.key in away.lost}
+        with limiter._lock:
+            repeated = [(key, pool.repeated(lost)) for key, pool in pools.items() if (lost := away.lost[key])]
+        try:
+            answers = self.store.exchange(repeated)
+        except StoreError:
+            self._retry_s = min(RETRY_MOST_S, 2 * self._retry_s)
+            self._retry_at = time.monotonic() + self._retry_s
+            return
+        told = {key: answer for (key, _), answer in zip(repeated, answers, strict=True)}
+        with limiter._lock:
+            for key, pool in pools.items():
+                pool.come_back(away.lost[key], told.get(key), away.charged(key))
+            self._away, self._retry_s = None, RETRY_FIRST_S
+        for gate in list(self._gates):
+            self.post(gate)
+
+
+_CONSEQUENCES: Final = {
+    "local": "each process goes on with its share of the limits",
+    "open": "calls are let through as they come",
+    "closed": "calls are refused",
+}
+
+
+def _new_process() -> tuple[str, str]:
+    return secrets.token_hex(6), f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,567 @@
+"""A pool whose levels live in a store: who is reserved there, and what to exchange with it next.
+
+The queue is the same as in any pool, and so is everything that keeps its time; only whether a ticket may go is decided
+elsewhere. Those in front are asked for in the store, which tells when each may go. Until the answer is there they have
+no instant; then they have one, and the gate's timers do the rest.
+
+Pure but for the numbers of its exchanges: `compose` says what to send, `take_answer` what came back. One exchange is
+out at a time; one whose answer was lost is composed again with the same number, so that nothing is done twice.
+
+Rules for whoever edits this file:
+
+- Only what stands in front of the queue is reserved, and nothing behind a ticket that has to wait: so order between
+  processes is by reservation, and what is learned meanwhile still holds for those behind.
+- A charge that was reserved is either taken along by a call or given back, whatever becomes of its ticket.
+- A ticket that could not go at its instant (its loop stood still, its pool paused) is reserved anew: the server's
+  bucket went over its brim meanwhile, ours didn't.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from heapq import heappush
+from typing import Any, Final
+
+from throttle.bucket import NEVER
+from throttle.feedback.belief import Belief
+from throttle.feedback.refusals import Refusal
+from throttle.meter import Amount, InFlightMeter, Meter, ResetMeter
+from throttle.pool import ADMITTED, WAITING, Hold, Pool, Ticket
+from throttle.shared.clock import StoreClock
+from throttle.shared.lines import LINES, MAIN, PACE, MeterLines, Scale, lines_of, spent_between
+from throttle.stores.protocol import (
+    MODULUS,
+    OTHER,
+    READY,
+    WANTED,
+    Answer,
+    Ask,
+    Change,
+    Definition,
+    Exchange,
+    Grant,
+    Lesson,
+    LessonLine,
+    Presence,
+    StoredLine,
+)
+
+__all__ = ["Out", "SharedPool"]
+
+BATCH: Final = 64
+"""How many calls are asked for at a time."""
+AHEAD_US: Final = 20_000
+"""How far ahead calls are reserved beyond the first that waits: two of the longest round trips within a rack."""
+STALE_US: Final = 500_000
+"""A ticket that is so late for its instant is reserved anew."""
+LESSON_EVERY_US: Final = 50_000
+"""What was learned is told so often at most."""
+PRESENCE_EVERY_US: Final = 1_000_000
+BEAT_EVERY_US: Final = 2_000_000
+"""A process that holds leases or has calls out shows itself so often; less than the transition's `BEAT_US`."""
+KEEP_WINDOWS: Final = 2
+KEEP_LEAST_US: Final = 600_000_000
+
+
+@dataclass(slots=True)
+class Reserved:
+    """A reservation: when the ticket may go by our clock, its lease, what it is charged, and what others had charged by
+    then, for each meter.
+    """
+
+    at_us: int
+    lease: int
+    amounts: tuple[int, ...]
+    foreign: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Out:
+    """What is out: the exchange, and the tickets that it asks for."""
+
+    exchange: Exchange
+    tickets: list[Ticket]
+
+
+class SharedPool(Pool):
+    """One queue of this process in front of lines that other processes share."""
+
+    def __init__(self, name: str, meters: tuple[Meter, ...], *, key: str, process: str, label: str) -> None:
+        """Make the pool.
+
+        Args:
+            name: as for any pool.
+            meters: which tell what to charge, and learn; whether a call may go is not asked of those that have lines.
+            key: where the pool is kept.
+            process: this process, among those that share it.
+            label: what people may call it by.
+        """
+        super().__init__(name, meters)
+        self.key = key
+        self.process = process
+        self.label = label
+        self.clock = StoreClock()
+        self.processes = 1
+        self.answer: Answer | None = None
+        self.answered_at_us = -NEVER
+        self.news: list[str] = []
+        self._out: Out | None = None
+        self._unanswered = False
+        self._at_once: Ticket | None = None
+        self._exchanges = 0
+        self._reserved: dict[Ticket, Reserved] = {}
+        self._charged: weakref.WeakKeyDictionary[Any, tuple[int, ...]] = weakref.WeakKeyDictionary()
+        self._changes: list[Change] = []
+        self._sent: list[int] = []
+        self._held_leases: list[int] = []
+        self._pause_until_us = 0
+        self._shown_at_us = -NEVER
+        self._told_anchor_us = -NEVER
+        self._told_at_us = -NEVER
+        self._joined = False
+        self._wanted_definition = False
+        self._define()
+
+    # what is decided elsewhere
+
+    def try_take(self, now_us: int, ticket: Ticket) -> bool:
+        """Never at once: whether a call may go is known after a round trip."""
+        if not ticket.number:
+            self._number += 1
+            ticket.number = self._number
+        return False
+
+    def ask_at_once(self, now_us: int, ticket: Ticket) -> bool:
+        """Have a ticket that is enqueued next go at once or not at all; False if it can't without asking."""
+        if self.waiting or now_us < self.paused_until_us or self._full(now_us, ticket, []) is not None:
+            return False
+        self._at_once = ticket
+        return True
+
+    def tick(self, now_us: int) -> list[Ticket]:
+        for ticket, reserved in list(self._reserved.items()):
+            if now_us > max(reserved.at_us, self.paused_until_us) + STALE_US or (
+                self.paused_until_us > now_us and self.paused_until_us > reserved.at_us + STALE_US
+            ):
+                self._unreserve(ticket)
+        return super().tick(now_us)
+
+    def withdraw(self, now_us: int, ticket: Ticket) -> bool:
+        was = ticket.state
+        if not super().withdraw(now_us, ticket):
+            return False
+        self._unreserve(ticket)
+        if was == ADMITTED:
+            self._refund(ticket)
+        return True
+
+    def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
+        was = ticket.state
+        super().refused(now_us, ticket, refusal)
+        if was == ADMITTED:
+            self._refund(ticket)
+
+    def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
+        super().settle(now_us, ticket, unit, amount)
+        charged = self._charged.get(ticket)
+        if charged is None or len(charged) != len(self._lines) * LINES:
+            return
+        wanted = list(charged)
+        for i, lines in enumerate(self._lines):
+            if lines.meter.unit == unit:
+                wanted[LINES * i : LINES * (i + 1)] = lines.amounts(amount, ticket.row)
+        self._change(Change(tuple(was - now for was, now in zip(charged, wanted, strict=True))))
+        self._charged[ticket] = tuple(wanted)
+
+    def hold_back(self, now_us: int, ticket: Ticket, pause_us: int, reason: str, *, told: bool) -> None:
+        super().hold_back(now_us, ticket, pause_us, reason, told=told)
+        self._pause_until_us = max(self._pause_until_us, now_us + pause_us)
+
+    def replace_meters(self, meters: tuple[Meter, ...]) -> None:
+        for ticket in list(self._reserved):
+            self._unreserve(ticket)
+        super().replace_meters(meters)
+        self._define()
+        self._joined = False
+
+    def foretell(self, now_us: int, model: str, amounts: tuple[Amount, ...]) -> Hold:
+        hold = super().foretell(now_us, model, amounts)
+        if self.answer is not None and (at_us := self.clock.to_local(self.answer.clock_us)) > hold.ready_at_us:
+            return Hold(hold.meter, at_us)
+        return hold
+
+    def _hold(self, now_us: int, ticket: Ticket) -> Hold:
+        hold = self._pause_hold(now_us)
+        reserved = self._reserved.get(ticket)
+        if reserved is not None:
+            return hold if hold.ready_at_us >= reserved.at_us else Hold(None, reserved.at_us)
+        if hold.ready_at_us > now_us:
+            return hold
+        full = self._full(now_us, ticket, [])
+        return Hold(None, NEVER) if full is None else Hold(full.name, self._free_at(now_us, full, ticket))
+
+    def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
+        reserved = self._reserved.pop(ticket)
+        super()._admit(now_us, ticket, waited_us)
+        places = {id(lines.meter): i for i, lines in enumerate(self._lines)}
+        marks = list(ticket.marks)
+        for j, meter in enumerate(self.meters):
+            i = places.get(id(meter))
+            if i is not None and i < len(reserved.foreign):
+                marks[j] = self._lines[i].placed(marks[j], self._foreign[i] - reserved.foreign[i])
+        ticket.marks = tuple(marks)
+        if reserved.lease:
+            self._sent.append(reserved.lease)
+        try:
+            self._charged[ticket] = reserved.amounts
+        except TypeError:  # a bare ticket can't be remembered; its charge stays
+            pass
+
+    @property
+    def reservations(self) -> Iterable[Reserved]:
+        """The reservations that stand."""
+        return self._reserved.values()
+
+    @property
+    def definition_known(self) -> tuple[str, str]:
+        """Digest and text of the definition that it goes by."""
+        return self._digest, self._text
+
+    # what to exchange
+
+    def wants(self, now_us: int) -> bool:
+        """Tell whether there is anything to exchange now."""
+        if self._out is not None:
+            return self._unanswered and self.waiting > 0
+        if self._changes or self._sent or self._pause_until_us or self._wanted_definition:
+            return True
+        if next(self._to_ask(now_us), None) is not None:
+            return True
+        return self._has_lesson(now_us)
+
+    def needs_beat(self) -> bool:
+        """Tell whether others must see now and then that this process lives."""
+        return bool(self._reserved) or self.under_way > 0 or self.waiting > 0
+
+    def beat_due(self, now_us: int) -> bool:
+        return self.needs_beat() and now_us >= self._shown_at_us + BEAT_EVERY_US and self._out is None
+
+    def compose(self, now_us: int) -> Exchange | None:
+        """Say what to send. Until its answer was taken, the same is said again."""
+        if self._out is not None:
+            return self._out.exchange
+        if not self.wants(now_us) and not self.beat_due(now_us):
+            return None
+        tickets = list(self._to_ask(now_us))
+        lesson = self._lesson(now_us) if self._has_lesson(now_us) else None
+        shows = now_us >= self._shown_at_us + PRESENCE_EVERY_US
+        if shows:
+            self._shown_at_us = now_us
+        self._exchanges += 1
+        exchange = Exchange(
+            process=self.process,
+            number=self._exchanges,
+            digest=self._digest,
+            version=self.answer.version if self.answer is not None else 0,
+            asks=tuple(self._ask(now_us, ticket) for ticket in tickets),
+            changes=tuple(self._changes),
+            sent=tuple(self._sent),
+            lesson=lesson,
+            pause_until_us=self.clock.to_store(self._pause_until_us) if self._pause_until_us else 0,
+            presence=self._presence() if shows else None,
+            definition=self._definition(now_us, tickets) if self._wanted_definition else None,
+            ahead_us=AHEAD_US,
+            keep_us=self._keep_us,
+        )
+        self._changes, self._sent, self._pause_until_us = [], [], 0
+        self._out = Out(exchange, tickets)
+        return exchange
+
+    def take_answer(self, now_us: int, answer: Answer, sent_us: int, received_us: int) -> None:
+        """Take what came back. The gate is to be ticked afterwards."""
+        out, self._out, self._unanswered = self._out, None, False
+        if out is None:
+            return
+        self.clock.see(sent_us, answer.now_us, received_us)
+        if answer.status != READY:
+            self._put_back(out)
+            self._not_ready(now_us, answer)
+            return
+        self._joined, self._wanted_definition = True, False
+        self.processes = max(1, answer.processes)
+        foreign_before = self._take_lines(now_us, out.exchange, answer)
+        if answer.pause_until_us > answer.now_us:
+            self.pause(self.clock.to_local(answer.pause_until_us), "a pause that another process was told to make")
+        self.answer, self.answered_at_us = answer, now_us
+        for ticket, ask, grant in zip(out.tickets, out.exchange.asks, answer.grants, strict=False):
+            self._take_grant(now_us, ticket, ask, grant, foreign_before)
+
+    def give_up(self) -> Out | None:
+        """Another store answers from now on: what is out is asked anew there, and reservations that stand are charges
+        without a lease. Returns what was out, to find out later what became of it.
+        """
+        out, self._out = self._out, None
+        for reserved in self._reserved.values():
+            if reserved.lease:
+                self._held_leases.append(reserved.lease)
+                reserved.lease = 0
+        self._told_anchor_us = self._shown_at_us = -NEVER
+        return out
+
+    def come_back(self, lost: Out | None, answer: Answer | None, charged: tuple[int, ...]) -> None:
+        """The store answers again: give back what it granted too late, and charge what was sent past it.
+
+        Args:
+            lost: what was out when it went away.
+            answer: what the store says about that now.
+            charged: what was charged elsewhere meanwhile, for each line.
+        """
+        self.give_up()
+        self._changes, self._sent = [], self._held_leases
+        self._held_leases = []
+        if lost is not None and answer is not None and answer.status == READY:
+            for ask, grant in zip(lost.exchange.asks, answer.grants, strict=False):
+                if grant.at_us >= 0:
+                    self._change(Change(ask.amounts, grant.lease))
+        self._change(Change(tuple(-amount for amount in charged)))
+
+    def repeated(self, lost: Out) -> Exchange:
+        """Make the exchange that finds out what became of one whose answer never came: the same, but that it asks for
+        nothing if it is the first to arrive.
+        """
+        return replace(lost.exchange, asks=(), lesson=None, presence=self._presence(), definition=None)
+
+    def fail(self, now_us: int) -> list[Ticket]:
+        """Let everybody who waits go empty-handed; returns them, to be woken."""
+        self._unanswered = self._out is not None
+        failed = list(self._everybody())
+        for ticket in failed:
+            super().withdraw(now_us, ticket)
+            self._unreserve(ticket)
+        return failed
+
+    def start_anew(self, process: str, label: str) -> None:
+        """After a fork this is another process: what was reserved is the parent's."""
+        self.process, self.label = process, label
+        self._out, self._exchanges = None, 0
+        self._reserved.clear()
+        self._charged.clear()
+        self._changes, self._sent, self._held_leases, self._pause_until_us = [], [], [], 0
+        self._shown_at_us, self._unanswered = -NEVER, False
+
+    # inside
+
+    def _define(self) -> None:
+        found = [lines for meter in self.meters if (lines := lines_of(meter)) is not None]
+        self._lines: list[MeterLines] = found
+        self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
+        self._spent: list[StoredLine] = []
+        self._foreign = [0] * len(found)
+        windows = [lines.meter.window_s for lines in found]
+        self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
+        self._text = json.dumps([self.name.partition("@")[0], *(_told(lines) for lines in found)])
+        self._digest = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+
+    def _definition(self, now_us: int, tickets: list[Ticket]) -> Definition:
+        """Define the pool. Who asks first may go first, where nobody queues behind."""
+        lines = []
+        for meter_lines in self._lines:
+            first = self._amount(tickets[0], meter_lines) if tickets else 0
+            lines += meter_lines.define(now_us, first, self.waiting > 1)
+        return Definition(self._digest, self._text, tuple(lines))
+
+    def _presence(self) -> Presence:
+        return Presence(self.label, self.waiting, self.under_way, self.admitted, self.refused_calls)
+
+    def _to_ask(self, now_us: int) -> Iterator[Ticket]:
+        """Find those in front that are to be reserved now."""
+        if now_us < self.paused_until_us:
+            return
+        passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
+        for ticket, reserved in self._reserved.items():
+            if reserved.at_us > now_us + AHEAD_US and ticket not in passed_over:
+                return
+        asked: list[Ticket] = []
+        most = 1 if self._breaker.probing else BATCH
+        for ticket in self._queue:
+            if ticket.state != WAITING or ticket in self._reserved:
+                continue
+            if len(asked) >= most or self._full(now_us, ticket, asked) is not None:
+                return
+            asked.append(ticket)
+            yield ticket
+
+    def _amount(self, ticket: Ticket, lines: MeterLines) -> Amount:
+        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
+            if meter is lines.meter:
+                return amount
+        return 0
+
+    def _ask(self, now_us: int, ticket: Ticket) -> Ask:
+        amounts: list[int] = []
+        for lines in self._lines:
+            amounts += lines.amounts(self._amount(ticket, lines), ticket.row)
+        if ticket is self._at_once:
+            return Ask(tuple(amounts), 0)
+        return Ask(tuple(amounts), max(0, ticket.deadline_us - now_us) if ticket.deadline_us < NEVER else -1)
+
+    def _full(self, now_us: int, ticket: Ticket, asked: list[Ticket]) -> Meter | None:
+        """Find the meter without lines, shared out evenly between the processes, that has no room for a ticket."""
+        for meter in self._locals:
+            place = self.meters.index(meter)
+            held = sum(other.amounts[place] for other in (*self._reserved, *asked) if other is not ticket)
+            if isinstance(meter, InFlightMeter | ResetMeter):
+                if isinstance(meter, ResetMeter):
+                    meter.ready_at(now_us, 0, ticket.row, False)  # which makes it look at the calendar
+                taken = meter.taken + held
+                if taken and taken + ticket.amounts[place] > max(1, meter.limit // self.processes):
+                    return meter
+        return None
+
+    def _free_at(self, now_us: int, meter: Meter, ticket: Ticket) -> int:
+        if isinstance(meter, ResetMeter):
+            return meter.foretell(now_us, meter.limit + 1, ticket.row)
+        return NEVER
+
+    def _take_lines(self, now_us: int, exchange: Exchange, answer: Answer) -> tuple[int, ...]:
+        """See what others charged; returns their sums before the calls of this exchange."""
+        before, self._spent = self._spent, list(answer.lines)
+        gap_us = now_us - self.answered_at_us if self.answer is not None else 0
+        for i, lines in enumerate(self._lines):
+            pace = LINES * i + PACE
+            foreign = 0
+            if len(before) == len(answer.lines):
+                foreign = spent_between(before[pace].spent, answer.lines[pace].spent)
+                foreign -= sum(
+                    ask.amounts[pace]
+                    for ask, grant in zip(exchange.asks, answer.grants, strict=False)
+                    if grant.at_us >= 0
+                )
+                foreign += sum(change.amounts[pace] for change in exchange.changes)
+            self._foreign[i] += foreign
+            lines.sync(now_us, answer.lines[LINES * i : LINES * (i + 1)], foreign, gap_us)
+        return tuple(self._foreign)
+
+    def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant, foreign: tuple[int, ...]) -> None:
+        if grant.at_us < 0:
+            if ticket.state == WAITING:  # it would go too late; its deadline is now
+                ticket.deadline_us = now_us
+                self._expire_one(ticket)
+            return
+        reserved = Reserved(self.clock.to_local(grant.at_us), grant.lease, ask.amounts, foreign)
+        self._reserved[ticket] = reserved
+        if ticket.state != WAITING:
+            self._unreserve(ticket)
+
+    def _expire_one(self, ticket: Ticket) -> None:
+        heappush(self._deadlines, (ticket.deadline_us, ticket.number, ticket))
+
+    def _not_ready(self, now_us: int, answer: Answer) -> None:
+        if answer.status == WANTED:  # new, or forgotten because nobody came for long
+            self.answer, self._spent = None, []
+        if answer.status == WANTED or not self._joined:
+            self._wanted_definition = True
+        elif answer.status == OTHER and answer.definition is not None:
+            self._adopt(now_us, *answer.definition)
+
+    def _adopt(self, now_us: int, digest: str, text: str) -> None:
+        """Another process, which came later, defines the pool otherwise: go by what it says."""
+        told = {entry["name"]: entry for entry in json.loads(text)[1:]}
+        known = {meter.name: meter for meter in self.meters}
+        meters: list[Meter] = []
+        for name, entry in told.items():
+            meter = known.get(name)
+            if meter is None:
+                origin = "server"
+                meter = Belief(name, entry["unit"], entry["limit"], entry["window_us"], now_us=now_us, origin=origin)
+            elif meter.limit != entry["limit"] and meter.origin != "server":
+                self.news.append(
+                    f"another process, started later, has a {name} of {entry['limit']:,g} where this one has "
+                    f"{meter.limit:,g}; that one holds"
+                )
+                meter.adopt(now_us, entry["limit"], "user")
+            meters.append(meter)
+        self.replace_meters((*meters, *self._locals))
+        for lines in self._lines:
+            entry = told[lines.meter.name]
+            lines.scale = Scale(entry["grains"], entry["tick_us"])
+        self._digest, self._text, self._joined = digest, text, True
+
+    def _put_back(self, out: Out) -> None:
+        """What an exchange brought besides calls is brought again with the next one."""
+        self._changes = [*out.exchange.changes, *self._changes]
+        self._sent = [*out.exchange.sent, *self._sent]
+        if out.exchange.pause_until_us:
+            self._pause_until_us = max(self._pause_until_us, self.clock.to_local(out.exchange.pause_until_us))
+        self._shown_at_us = -NEVER
+
+    def _unreserve(self, ticket: Ticket) -> None:
+        reserved = self._reserved.pop(ticket, None)
+        if reserved is not None:
+            self._change(Change(reserved.amounts, reserved.lease))
+
+    def _refund(self, ticket: Ticket) -> None:
+        charged = self._charged.pop(ticket, None)
+        if charged is not None:
+            self._change(Change(charged))
+
+    def _change(self, change: Change) -> None:
+        if any(change.amounts) and len(change.amounts) == LINES * len(self._lines):
+            self._changes.append(change)
+
+    # what was learned
+
+    def _anchor_us(self) -> int:
+        return max((lines.anchor_us() for lines in self._lines), default=-NEVER)
+
+    def _has_lesson(self, now_us: int) -> bool:
+        due = now_us >= self._told_at_us + LESSON_EVERY_US and self.answer is not None
+        return due and self._anchor_us() > self._told_anchor_us
+
+    def _lesson(self, now_us: int) -> Lesson | None:
+        anchor_us = self._anchor_us()
+        if self.answer is None or anchor_us == -NEVER or len(self._spent) != LINES * len(self._lines):
+            return None
+        self._told_anchor_us, self._told_at_us = anchor_us, now_us
+        told: list[LessonLine] = []
+        spent: list[int] = []
+        for i, lines in enumerate(self._lines):
+            stored = self._spent[LINES * i : LINES * (i + 1)]
+            mine = lines.lesson(now_us, stored[MAIN])
+            told += mine or [LessonLine(line.rate, line.capacity) for line in stored]
+            for j, line in enumerate(stored):
+                pending = sum(reserved.amounts[LINES * i + j] for reserved in self._reserved.values())
+                given = sum(change.amounts[LINES * i + j] for change in self._changes)
+                spent.append((line.spent - pending - given) % MODULUS)
+        return Lesson(
+            self.clock.to_store(anchor_us), self.clock.to_store(now_us), tuple(told), tuple(spent), self._taught(now_us)
+        )
+
+    def _taught(self, now_us: int) -> str:
+        """Write what people want to know of what was learned."""
+        told = {}
+        for lines in self._lines:
+            known = lines.meter.snapshot(now_us)
+            told[known.name] = {
+                "limit": known.limit,
+                "mode": getattr(known, "mode", "exact"),
+                "others_per_s": round(getattr(known, "others_per_s", 0.0), 6),
+                "cushion": round(getattr(known, "cushion", 0.0), 3),
+            }
+        return json.dumps(told)
+
+
+def _told(lines: MeterLines) -> dict[str, Any]:
+    meter = lines.meter
+    return {
+        "name": meter.name,
+        "unit": meter.unit,
+        "limit": meter.limit,
+        "window_us": round(meter.window_s * 1e6),
+        "grains": lines.scale.grains,
+        "tick_us": lines.scale.tick_us,
+    }
