@@ -84,6 +84,12 @@ ORDER_SD = 0.29
 FINE, COARSE = 0.003, 0.02
 """Share of the limit by which a reset may miss the level of a bucket; a whole number of seconds may be rounded to
 it."""
+COMPLETION = 0.1
+"""Belief, at first, that a header is sampled at completion: by some servers, and by OpenAI for reasoning in
+responses."""
+TAIL = 3.0
+"""Degrees of freedom of the distribution that both readings are weighed with: a ratio of 2 is four deviations off at
+first, and must not look impossible beside a header that was merely sampled late."""
 CEILING_SIGMAS = 3.0
 """How far above the newest anchor the level may be believed, in deviations of what places that anchor."""
 MISFIT_MOST = 4.0
@@ -268,7 +274,7 @@ class Belief:
         self._limit_from = -math.inf
         self._votes = [0, 0]
         self._grain = 0.1
-        self._at_completion = 0.15
+        self._at_completion = COMPLETION
         self._silent = 0
         self._brimful = 0
         self._resetless = False
@@ -812,10 +818,8 @@ class Belief:
         """Weigh whether a header was sampled at completion; 0 where both readings come to the same."""
         if abs(late - surprise) <= 2 * math.sqrt(noise):
             return 0.0
-        a = (1 - self._at_completion) * math.exp(-min(50.0, surprise * surprise / (2 * here))) / math.sqrt(here)
-        b = self._at_completion * math.exp(-min(50.0, late * late / (2 * there))) / math.sqrt(there)
-        if a + b <= 1e-24:
-            return 0.0
+        a = (1 - self._at_completion) * (1 + surprise * surprise / (TAIL * here)) ** (-(TAIL + 1) / 2) / math.sqrt(here)
+        b = self._at_completion * (1 + late * late / (TAIL * there)) ** (-(TAIL + 1) / 2) / math.sqrt(there)
         belief = b / (a + b)
         self._at_completion = min(0.95, max(0.02, self._at_completion + 0.03 * (belief - self._at_completion)))
         return belief
