@@ -43,6 +43,7 @@ from throttle.limiter import Limiter
 from throttle.metering import Pacing
 from throttle.retry import Retry
 from throttle.routing import LimitsSource
+from throttle.stores.protocol import Store
 
 __all__ = ["limiter_of", "wrap"]
 
@@ -78,6 +79,7 @@ def wrap(
     tier: str | None = None,
     account: str | None = None,
     limiter: Limiter | None = None,
+    store: str | Store | None = None,
     pacing: Pacing = "auto",
     retry: Retry | Iterable[float] | None = DEFAULT_RETRY,
 ) -> Client:
@@ -92,7 +94,8 @@ def wrap(
         limits: as for `Limiter`.
         tier: as for `Limiter`.
         account: as for `Limiter`.
-        limiter: the limiter to use, in place of the three above.
+        limiter: the limiter to use, in place of the three above and `store`.
+        store: as for `Limiter`: where levels live that other processes share.
         pacing: as for `Limiter`; a limiter that is given, or shared already, keeps its own.
         retry: when a call that the server refuses all the same (429) is sent again, as a `Retry` or a list of delays in
             seconds. With None we never send it again, and the SDK treats 429s as it always does.
@@ -100,19 +103,20 @@ def wrap(
     Raises:
         TypeError: not a client of the SDK, or `limiter` together with what it excludes.
         LimitsError: the limits can't be used.
-        ThrottleError: the account has a limiter with other limits already, the SDK lacks a hook, or methods of this one
-            client were replaced.
+        ThrottleError: the account has a limiter with other limits or another store already, the SDK lacks a hook, or
+            methods of this one client were replaced.
+        StoreError: `store` names no store, or what it needs isn't installed.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         raise TypeError(f"wrap takes a client of the OpenAI SDK (OpenAI, AsyncOpenAI, …), not {type(client).__name__}")
-    if limiter is not None and any(given is not None for given in (limits, tier, account)):
-        raise TypeError("wrap takes either limiter= or limits=, tier= and account=, not both")
+    if limiter is not None and any(given is not None for given in (limits, tier, account, store)):
+        raise TypeError("wrap takes either limiter= or limits=, tier=, account= and store=, not both")
     _look_for_hooks(type(client))
     _look_for_replacements(client)
     policy = Retry.of(retry)
     account_hash = _account_hash(client)
     if limiter is None:
-        limiter = _shared_limiter(client, account_hash, limits, tier, account, pacing)
+        limiter = _shared_limiter(client, account_hash, limits, tier, account, store, pacing)
     return _clone(client, Binding(limiter, account_hash, account_hash, client.base_url.host, policy))
 
 
@@ -137,11 +141,12 @@ def _shared_limiter(
     limits: LimitsSource | None,
     tier: str | None,
     account: str | None,
+    store: str | Store | None,
     pacing: Pacing,
 ) -> Limiter:
     def make() -> Limiter:
         who, key = _identity(client)
-        return Limiter(limits, tier=tier, account=account, pacing=pacing, who=who, api_key=key)
+        return Limiter(limits, tier=tier, account=account, pacing=pacing, store=store, who=who, api_key=key)
 
     with _SHARED_LOCK:
         there = _SHARED.get(account_hash)
@@ -154,6 +159,11 @@ def _shared_limiter(
                     f"this account has a limiter already, with tier {there.tier} of {there.source}, and can't have "
                     f"another with tier {other.tier} of {other.source}; pass limiter= to both, or the same limits"
                 )
+        if there is not None and store is not None and there.store != store:
+            raise ThrottleError(
+                f"this account has a limiter already, with store {there.store or 'memory://'}, and can't have another "
+                f"with store {store}; pass limiter= to both, or the same store"
+            )
         return there
 
 

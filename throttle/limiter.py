@@ -129,6 +129,7 @@ class Limiter:
         if on_store_error not in get_args(OnStoreError):
             raise ValueError(f"on_store_error={on_store_error!r}: one of {', '.join(get_args(OnStoreError))} is wanted")
         identity = f"{who} {api_key}" if who is not None else ""
+        self.store = store
         sharing = Sharing.of(store, on_store_error, identity)
         self._clock = clock or _monotonic_us
         epoch_s = time.time() - self._clock() / 1e6

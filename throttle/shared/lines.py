@@ -96,11 +96,11 @@ class BucketLines:
     def anchor_us(self) -> int:
         return -NEVER
 
-    def sync(self, now_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
+    def sync(self, now_us: int, at_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
         """Bring the bucket, which only tells what to expect, in line with the store's."""
         bucket = self.meter.bucket
         bucket.level = min(bucket.capacity, int(self.scale.value(lines[MAIN].level) * bucket.window_us))
-        bucket.at_us = now_us
+        bucket.at_us = at_us
 
     def placed(self, mark: Any, foreign_since: int) -> Any:
         return mark
@@ -175,7 +175,7 @@ class BeliefLines:
         front = LessonLine(scale.rate(first.rate), scale.amount(first.room)) if first is not None else LessonLine(0, 0)
         return [main, front, paces]
 
-    def sync(self, now_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
+    def sync(self, now_us: int, at_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
         """Enter what other processes charged since the last exchange, `gap_us` ago."""
         belief, now = self.meter, now_us * 1e-6
         amount = self.scale.value(foreign)

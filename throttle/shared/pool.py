@@ -443,7 +443,9 @@ class SharedPool(Pool):
                 )
                 foreign += sum(change.amounts[pace] for change in exchange.changes)
             self._foreign[i] += foreign
-            lines.sync(now_us, answer.lines[LINES * i : LINES * (i + 1)], foreign, gap_us)
+            main = answer.lines[LINES * i + MAIN]
+            at_us = self.clock.to_local(main.at * main.tick_us)
+            lines.sync(now_us, at_us, answer.lines[LINES * i : LINES * (i + 1)], foreign, gap_us)
         return tuple(self._foreign)
 
     def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant, foreign: tuple[int, ...]) -> None:
