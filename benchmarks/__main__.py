@@ -1,7 +1,7 @@
 """Run one benchmark: `python -m benchmarks NAME …`; without a name, list them.
 
 A benchmark is a module of this package with `add_arguments(parser)` and `run(arguments) -> int`; only the one that is
-asked for is imported.
+asked for is imported. The packages inside are what benchmarks share.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import benchmarks
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark that the arguments name; returns its exit code."""
     names = sorted(
-        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")
+        module.name
+        for module in pkgutil.iter_modules(benchmarks.__path__)
+        if not module.ispkg and not module.name.startswith("_")
     )
     given = list(sys.argv[1:] if arguments is None else arguments)
     chooser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__)

@@ -1,158 +1,153 @@
-"""How much of the server's limit a job gets: throttle against the plain SDK, over real HTTP, by the server's own
-record.
+"""How much of the server's limit a job gets, and what it costs: throttle, the plain SDK, and what people use today.
 
-Both send the same chat calls with as many workers to a simulated server in a process of its own, with full buckets.
-The job is larger than the bucket by so many seconds of refill.
+Everyone makes the same chat calls with as many workers, over real HTTP, against a simulated server in a process of its
+own that enforces its limits exactly and keeps the record. Rows are in order: first who lost no call, then who met no
+429, then by time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
-import anyio
-from openai import AsyncOpenAI
+from benchmarks.contenders import ALL, BY_NAME, Contender
+from benchmarks.rig import scenarios
+from benchmarks.rig.machine import describe
+from benchmarks.rig.race import Entry, Result, race
+from benchmarks.rig.report import Row, page, picture, rows_of, table
 
-import throttle
-from throttle.simulator import Simulator, running
-
-MODEL: Final = "gpt-4o-mini"
-LATENCY_S: Final = (0.1, 0.4)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A job: the limits it runs under, how long it lasts at best, how many workers send it."""
-
-    rpm: int
-    tpm: int
-    seconds: float
-    workers: int
-
-    def bodies(self, seed: int = 7) -> list[dict[str, Any]]:
-        """Make calls that come to what the bucket and so many seconds' refill hold, by characters."""
-        draw = random.Random(seed)
-        wanted = self.tpm * (1 + self.seconds / 60)
-        bodies, booked = [], 0
-        while booked < wanted:
-            words = draw.choice((8, 20, 60, 200, 600))
-            text = " ".join(draw.choice(("limit", "queue", "token", "meter", "bucket")) for _ in range(words))
-            bodies.append({"model": MODEL, "messages": [{"role": "user", "content": text}], "max_tokens": 16})
-            booked += -(-len(text) // 4) + 2
-        return bodies
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One row of the table."""
-
-    name: str
-    calls: int
-    answered: int
-    refused: int
-    utilization: float
-    elapsed_s: float
-    against_ideal: float | None
-
-    @property
-    def lost(self) -> int:
-        return self.calls - self.answered
-
-
-QUICK: Final = Case(rpm=1200, tpm=60_000, seconds=15, workers=64)
-WHOLE: Final = Case(rpm=1800, tpm=360_000, seconds=75, workers=128)
+QUICK_S: Final = 8.0
+WHOLE_S: Final = 25.0
+QUICK_SCENARIO: Final = "tokens"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this benchmark's options."""
-    parser.add_argument("--quick", action="store_true", help="a job of 15 seconds in place of one of 75")
+    parser.add_argument("--quick", action="store_true", help="one short scenario, few contenders: under two minutes")
+    parser.add_argument("--rounds", type=int, help="how often everybody runs (3; quick: 1)")
+    parser.add_argument("--seconds", type=float, help=f"how long a job lasts at best ({WHOLE_S:g}; quick: {QUICK_S:g})")
+    parser.add_argument("--workers", type=int, default=128)
+    parser.add_argument("--only", default="", help="contenders whose name contains one of these (comma-separated)")
+    parser.add_argument("--scenario", default="", help="scenarios whose name contains one of these")
+    parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="runs at the same time")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--markdown", action="store_true", help="print tables for a document")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep all runs as JSON")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="run nothing: report what was kept")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a .png, or a self-contained .html page")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the benchmark; 1 if the throttled job met a 429 or lost a call."""
-    case = QUICK if arguments.quick else WHOLE
-    rows = anyio.run(_rows, case)
-    if arguments.json:
-        print(
-            json.dumps([{**{name: getattr(row, name) for name in Figures.__slots__}, "lost": row.lost} for row in rows])
-        )
+    """Run the benchmark; 1 if the throttled job met a 429 or lost a call in any scenario."""
+    if arguments.load is not None:
+        kept = json.loads(arguments.load.read_text())
+        results = [_result(plain) for plain in kept["runs"]]
+        about, notes = kept["about"], kept["notes"]
     else:
-        _print(case, rows)
-    return 1 if rows[0].refused or rows[0].lost else 0
+        found = _chosen(arguments)
+        if isinstance(found, str):
+            print(found, file=sys.stderr)
+            return 2
+        about, notes = describe(each.package for each in ALL if each.package), _notes()
+        done: list[Result] = []
 
+        def on_done(result: Result) -> None:
+            _progress(result)
+            done.append(result)
+            if arguments.save is not None:  # each time: a long race that is broken off has told something
+                kept = {"about": about, "notes": notes, "runs": [each.plain() for each in done]}
+                arguments.save.write_text(json.dumps(kept, indent=1))
 
-async def _rows(case: Case) -> list[Figures]:
-    bodies = case.bodies()
-    rows = []
-    with running(limits={"rpm": case.rpm, "tpm": case.tpm}, charge="characters", latency_s=LATENCY_S, seed=7) as server:
-        for name, wrapped in (("throttle", True), ("plain SDK", False)):
-            server.reset()
-            async with AsyncOpenAI(base_url=server.base_url, api_key="none") as client:
-                calling = _wrapped(client, case) if wrapped else client
-                rows.append(await _measure(name, case, bodies, server, calling))
-    return rows
-
-
-def _wrapped(client: AsyncOpenAI, case: Case) -> AsyncOpenAI:
-    limits = {"rpm": case.rpm, "tpm": case.tpm, "charge": "characters"}
-    return throttle.wrap(client, limiter=throttle.Limiter(limits, pacing="burst"))
-
-
-async def _measure(
-    name: str, case: Case, bodies: list[dict[str, Any]], server: Simulator, client: AsyncOpenAI
-) -> Figures:
-    begun_s = anyio.current_time()
-    answered = await _send(bodies, case.workers, lambda body: client.chat.completions.create(**body))
-    elapsed_s = anyio.current_time() - begun_s
-    summary = server.summary()
-    ideal_s = max(
-        (summary.charged.get("tokens", 0) - case.tpm) * 60 / case.tpm, (len(bodies) - case.rpm) * 60 / case.rpm, 0.0
-    )
-    last_s, first_s = summary.last_admitted_at_s, summary.first_at_s
-    took_s = last_s - first_s if last_s is not None and first_s is not None else None
-    whole = answered == len(bodies) and took_s is not None and ideal_s > 0
-    return Figures(
-        name=name,
-        calls=len(bodies),
-        answered=answered,
-        refused=summary.by_status.get("429", 0),
-        utilization=summary.utilization,
-        elapsed_s=elapsed_s,
-        against_ideal=took_s / ideal_s if whole and took_s is not None else None,
-    )
-
-
-async def _send(bodies: list[dict[str, Any]], workers: int, call: Callable[[dict[str, Any]], Awaitable[object]]) -> int:
-    queue, answered = iter(bodies), 0
-
-    async def work() -> None:
-        nonlocal answered
-        for body in queue:
-            try:
-                await call(body)
-                answered += 1
-            except throttle.ThrottleError:
-                raise
-            except Exception:  # a lost call is what is counted
-                pass
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(workers):
-            tasks.start_soon(work)
-    return answered
-
-
-def _print(case: Case, rows: list[Figures]) -> None:
-    print(f"{rows[0].calls:,} calls, {case.workers} workers, {case.rpm:,} rpm, {case.tpm:,} tpm, buckets full")
-    print(f"{'':12}{'answered':>9}{'lost':>7}{'429':>7}{'utilization':>13}{'time':>9}{'/ ideal':>9}")
-    for row in rows:
-        ideal = "—" if row.against_ideal is None else f"{row.against_ideal:.3f}"
-        print(
-            f"{row.name:12}{row.answered:>9,}{row.lost:>7,}{row.refused:>7,}"
-            f"{row.utilization:>12.2%} {row.elapsed_s:>7.1f}s{ideal:>9}"
+        results = race(
+            found,
+            seconds=arguments.seconds or (QUICK_S if arguments.quick else WHOLE_S),
+            workers=arguments.workers,
+            side_by_side=arguments.side_by_side,
+            on_done=on_done,
         )
+    rows = rows_of(_in_order(results))
+    _tell(arguments, rows, results, about, notes)
+    ours = [row for row in rows if row.contender == "throttle"]
+    return 1 if any(row.refused or row.lost for row in ours) else 0
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Entry] | str:
+    """List the runs to make, round by round; or tell why there are none."""
+    wanted, where = _words(arguments.only), _words(arguments.scenario)
+    people: list[Contender] = []
+    for each in ALL:
+        picked = _is_wanted(each.name, wanted) if wanted else each.quick or not arguments.quick
+        if picked and not each.missing:
+            people.append(each)
+    places = [
+        each
+        for each in scenarios.SCENARIOS
+        if (_is_wanted(each.name, where) if where else each.name == QUICK_SCENARIO or not arguments.quick)
+    ]
+    if not people or not places:
+        known = ", ".join(BY_NAME) if not people else ", ".join(scenarios.BY_NAME)
+        return f"nothing to run: take of {known}"
+    rounds = arguments.rounds or (1 if arguments.quick else 3)
+    return [Entry(one, place, k) for k in range(rounds) for place in places for one in people]
+
+
+def _is_wanted(name: str, words: Sequence[str]) -> bool:
+    """A word is a whole name or, where it isn't anybody's, a part of one."""
+    known = {*BY_NAME, *scenarios.BY_NAME}
+    return any(word == name if word in known else word in name for word in words)
+
+
+def _words(told: str) -> list[str]:
+    return [word.strip() for word in told.split(",") if word.strip()]
+
+
+def _notes() -> list[str]:
+    notes = [f"{each.name}: {each.settings}" for each in ALL if not each.missing]
+    return notes + [f"{each.name}: left out, {each.missing}" for each in ALL if each.missing]
+
+
+def _progress(result: Result) -> None:
+    time = "—" if result.against_ideal is None else f"{result.against_ideal:.3f}"
+    error = f"  {next(iter(result.errors))}" if result.errors else ""
+    print(
+        f"[{result.round + 1}] {result.scenario}: {result.contender}: {result.goodput:.1%}, {result.refused} × 429, "
+        f"{result.lost} lost, {result.unfinished} unfinished, time {time}{error}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _in_order(results: Sequence[Result]) -> list[Result]:
+    names = list(scenarios.BY_NAME)
+    return sorted(results, key=lambda each: names.index(each.scenario) if each.scenario in names else len(names))
+
+
+def _result(plain: dict[str, Any]) -> Result:
+    return Result(**{name: plain[name] for name in Result.__slots__})
+
+
+def _tell(
+    arguments: argparse.Namespace,
+    rows: Sequence[Row],
+    results: Sequence[Result],
+    about: dict[str, Any],
+    notes: Sequence[str],
+) -> None:
+    abouts = {each.name: each.about for each in scenarios.SCENARIOS}
+    if arguments.json:
+        print(json.dumps({"about": about, "notes": notes, "runs": [each.plain() for each in results]}))
+    else:
+        print(table(rows, abouts, markdown=arguments.markdown))
+        versions = ", ".join(f"{name} {found}" for name, found in about["versions"].items())
+        print(f"\n{about['date']}, {about['processor']}, {about['cores']} cores, load {about['load_before']}")
+        print(f"Python {about['python']}; {versions}")
+        print("\n".join(note for note in notes if "left out" in note))
+    if arguments.plot is not None:
+        if arguments.plot.suffix == ".html":
+            arguments.plot.write_text(page(rows, abouts, about, notes))
+        else:
+            arguments.plot.write_bytes(picture(rows, abouts))
