@@ -61,10 +61,11 @@ def _common(
 
 
 def _register() -> None:
-    from throttle.cli import demo, estimate, limits, run, serve
+    from throttle.cli import demo, estimate, limits, plan, run, serve
 
     app.command()(demo.demo)
     app.command()(run.run)
+    app.command()(plan.plan)
     app.command()(estimate.estimate)
     app.add_typer(limits.app)
     app.command()(serve.serve)

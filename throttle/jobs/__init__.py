@@ -2,6 +2,8 @@
 
 from throttle.jobs.errors import JobFileError, JobStopped, OutputError
 from throttle.jobs.job import Job, Report
+from throttle.jobs.packing import PackError, acomplete_many, aembed_many, complete_many, embed_many
+from throttle.jobs.planning import ModelShare, Plan, PoolPlan, TierPlan, plan
 from throttle.jobs.prices import Price, Prices, load_prices
 from throttle.jobs.progress import Progress
 from throttle.jobs.result import Failure, Result
@@ -13,17 +15,27 @@ __all__ = [
     "Job",
     "JobFileError",
     "JobStopped",
+    "ModelShare",
     "OutputError",
+    "PackError",
+    "Plan",
+    "PoolPlan",
     "Price",
     "Prices",
     "Progress",
     "Report",
     "Result",
     "Results",
+    "TierPlan",
     "Usage",
+    "acomplete_many",
+    "aembed_many",
     "aresults",
     "arun",
+    "complete_many",
+    "embed_many",
     "load_prices",
+    "plan",
     "results",
     "run",
 ]

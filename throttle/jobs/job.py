@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
@@ -19,25 +17,23 @@ from throttle.errors import LimitsError, Mistake
 from throttle.jobs import packs
 from throttle.jobs.budget import Budget
 from throttle.jobs.engine import Engine, Settings
-from throttle.jobs.errors import JobFileError, OutputError
+from throttle.jobs.errors import OutputError
 from throttle.jobs.index import Index
 from throttle.jobs.journal import Entry, Journal, write_anew
 from throttle.jobs.lanes import Lane
-from throttle.jobs.lines import Line, MalformedLine, read_line
+from throttle.jobs.lines import Line
 from throttle.jobs.packer import Packer
 from throttle.jobs.pools import bucket_tokens, has_limits, limiter_or_none
 from throttle.jobs.prices import Prices, load_prices
 from throttle.jobs.progress import Progress, Tally
 from throttle.jobs.result import Result, digest_of_id
 from throttle.jobs.sender import AnyClient, Sender
+from throttle.jobs.source import Scan, Source, name_of, open_source
 from throttle.jobs.usage import Usage, read_usage
 from throttle.jobs.window import Window
 
 __all__ = ["Job", "Report", "Source"]
 
-Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-
-MISTAKES_TOLD: Final = 20
 SYNC_EVERY_S: Final = 0.5
 MOST_IN_FLIGHT: Final = 1000
 """As many connections as the SDK's own HTTP client opens."""
@@ -133,7 +129,7 @@ class Job:
         """
         self.output = None if output is None else Path(output)
         self.failures = _failures_path(self.output, failures)
-        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "source"
+        self.name = name_of(source)
         self._endpoint = endpoint
         self._in_order = in_order
         self._retry_failed = retry_failed
@@ -149,7 +145,7 @@ class Job:
         self._engine: Engine | None = None
         self._tally: Tally | None = None
         self._stop_reason: str | None = None
-        self._source = _open_source(source)
+        self._source = open_source(source)
         try:
             self._refuse_same_file(source)
             self._check(on_read)
@@ -171,27 +167,12 @@ class Job:
             raise OutputError(f"{self.output}: is the input as well; name another file for the answers")
 
     def _check(self, on_read: Callable[[int], None]) -> None:
-        mistakes: list[Mistake] = []
-        count, offset = 0, 0
-        for number, raw in enumerate(self._source, 1):
-            if raw.strip():
-                try:
-                    self._note(read_line(raw, number, endpoint=self._endpoint), offset, len(raw))
-                except MalformedLine as error:
-                    count += 1
-                    if len(mistakes) < MISTAKES_TOLD:
-                        mistakes.append(Mistake(number, 0, str(error)))
-            offset += len(raw)
-            if number % 5000 == 0:
-                on_read(number)
+        scan = Scan(self._source, self.name, endpoint=self._endpoint, on_read=on_read)
+        for line, offset, size in scan:
+            self._note(line, offset, size)
         for number, first in self._index.seal():
-            count += 1
-            if len(mistakes) < MISTAKES_TOLD:
-                mistakes.append(Mistake(number, 0, f'the "custom_id" is that of line {first}; each line needs its own'))
-        if mistakes:
-            raise JobFileError(self.name, sorted(mistakes, key=lambda mistake: mistake.line), count)
-        if not self._index.count():
-            raise JobFileError(self.name, [Mistake(0, 0, "holds no requests")])
+            scan.mistake(number, f'the "custom_id" is that of line {first}; each line needs its own')
+        scan.end()
 
     def _note(self, line: Line, offset: int, size: int) -> None:
         self._index.add(line.number, offset, size, self._lane_of(line), line.custom_id, line.digest)
@@ -417,36 +398,6 @@ def _failures_path(output: Path | None, given: str | os.PathLike[str] | None) ->
         return None
     stem = output.name.removesuffix(".jsonl")
     return output.with_name(f"{stem}.failed.jsonl")
-
-
-def _open_source(source: Source) -> BinaryIO:
-    """Open the input; what isn't a file is written to one first, which vanishes with the job."""
-    if not isinstance(source, str | os.PathLike):
-        return _spool(json.dumps(dict(line)).encode() + b"\n" for line in source)
-    path = os.fspath(source)
-    try:
-        file = open(path, "rb")  # noqa: SIM115
-        if file.seekable():
-            return cast(BinaryIO, file)
-        with file:
-            return _spool(file)
-    except OSError as error:
-        raise JobFileError(path, [Mistake(0, 0, (error.strerror or str(error)).lower())]) from None
-
-
-def _spool(lines: Iterable[bytes]) -> BinaryIO:
-    spool = cast(BinaryIO, tempfile.TemporaryFile(dir=_disk()))  # noqa: SIM115
-    for line in lines:
-        spool.write(line)
-    spool.seek(0)
-    return spool
-
-
-def _disk() -> str | None:
-    """Name a directory for large temporary files: `/tmp` is in memory on many machines."""
-    if "TMPDIR" in os.environ or not os.access("/var/tmp", os.W_OK):
-        return None
-    return "/var/tmp"
 
 
 def _files_allowed(wanted: int) -> int:

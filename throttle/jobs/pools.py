@@ -5,8 +5,9 @@ from __future__ import annotations
 from throttle.client import limiter_of
 from throttle.jobs.sender import AnyClient
 from throttle.limiter import Limiter
+from throttle.limits.values import Match
 
-__all__ = ["bucket_tokens", "has_limits", "limiter_or_none"]
+__all__ = ["bucket_of", "bucket_tokens", "has_limits", "limiter_or_none"]
 
 
 def limiter_or_none(client: AnyClient) -> Limiter | None:
@@ -29,8 +30,11 @@ def has_limits(limiter: Limiter | None, model: str) -> bool:
 def bucket_tokens(limiter: Limiter | None, model: str) -> float | None:
     """Return how many of the model's tokens its pools' buckets hold, None where no limit is known."""
     match = limiter.limits.match(model) if limiter is not None else None
-    if match is None:
-        return None
+    return bucket_of(match) if match is not None else None
+
+
+def bucket_of(match: Match) -> float | None:
+    """Return how many of a model's tokens the smallest of its buckets holds, None where none counts tokens."""
     sizes = [
         meter.limit * meter.burst_s / meter.window_s * (1 - pool.headroom)
         for pool in match.pools
