@@ -27,7 +27,7 @@ def with_tenacity(function: Calling) -> Calling:
 
 
 def with_backoff(function: Calling) -> Calling:
-    """As backoff's page has it; tries until it succeeds unless it is told when to stop, and full jitter."""
+    """As backoff's page has it, with full jitter; it goes on for ever unless it is told when to stop."""
     return backoff.on_exception(backoff.expo, openai.RateLimitError, max_tries=10)(function)
 
 

@@ -71,7 +71,8 @@ def play(trouble: Trouble, policy: Retry, calls: int = 360, workers: int = 32) -
         wire = Wire(loop, **{**settings, **trouble.settings})
         limiter = throttle.Limiter(LIMITS, clock=loop.now_us)
         client = throttle.wrap(sdk_client(wire, max_retries=trouble.max_retries), limiter=limiter, retry=policy)
-        numbers, ended = iter(range(calls)), []
+        numbers = iter(range(calls))
+        ended: list[Any] = []
 
         async def work() -> None:
             for number in numbers:
@@ -94,7 +95,7 @@ def recovered_after_s(wire: Wire, trouble: Trouble) -> float:
     wanted = 0.9 * trouble.left * RATE * WINDOW_S
     for at in good:
         if at >= trouble.ends_s and sum(at <= other < at + WINDOW_S for other in good) >= wanted:
-            return at - trouble.ends_s
+            return float(at - trouble.ends_s)
     return float("inf")
 
 
