@@ -87,9 +87,6 @@ it."""
 COMPLETION = 0.1
 """Belief, at first, that a header is sampled at completion: by some servers, and by OpenAI for reasoning in
 responses."""
-TAIL = 3.0
-"""Degrees of freedom of the distribution that both readings are weighed with: a ratio of 2 is four deviations off at
-first, and must not look impossible beside a header that was merely sampled late."""
 CEILING_SIGMAS = 3.0
 """How far above the newest anchor the level may be believed, in deviations of what places that anchor."""
 MISFIT_MOST = 4.0
@@ -503,12 +500,17 @@ class Belief:
 
     def _wait_cold(self, now: float, own: float, wait: float) -> float:
         if self._begun is None:
-            self._begun = self._clock = now
+            self._begin_cold(now)
         sure = own if self.fixed else COLD_RATIO * own
         wait = max(wait, (sure - self.filter.level) / self.rate)
         if self.ledger.number == 0:
-            return min(wait, self._begun + (HOLD_S if self.crowded else LOOK_S) - now)
+            return min(wait, (self._begun or now) + (HOLD_S if self.crowded else LOOK_S) - now)
         return wait
+
+    def _begin_cold(self, now: float) -> None:
+        """Take the server for empty from the first look on: that we were idle doesn't say that others were."""
+        self._begun = self._clock = now
+        self.filter.level = 0.0
 
     def _margin(self, now: float, k: int, estimate: float) -> float:
         """Tell what must be left once the call has gone."""
@@ -549,7 +551,7 @@ class Belief:
         state = self.filter
         own = state.ratios[k] * estimate
         if self._begun is None:
-            self._begun = now
+            self._begin_cold(now)
         if not self.known:
             state.level -= own if self.fixed else COLD_RATIO * own
         else:
@@ -818,8 +820,8 @@ class Belief:
         """Weigh whether a header was sampled at completion; 0 where both readings come to the same."""
         if abs(late - surprise) <= 2 * math.sqrt(noise):
             return 0.0
-        a = (1 - self._at_completion) * (1 + surprise * surprise / (TAIL * here)) ** (-(TAIL + 1) / 2) / math.sqrt(here)
-        b = self._at_completion * (1 + late * late / (TAIL * there)) ** (-(TAIL + 1) / 2) / math.sqrt(there)
+        a = (1 - self._at_completion) / _unlikely(surprise, here)
+        b = self._at_completion / _unlikely(late, there)
         belief = b / (a + b)
         self._at_completion = min(0.95, max(0.02, self._at_completion + 0.03 * (belief - self._at_completion)))
         return belief
@@ -904,3 +906,14 @@ class Belief:
 TRICKLE_S = 0.5
 """How much refill may go at once where the server may enforce by the second: half of it, for jitter moves calls
 together."""
+
+
+def _unlikely(surprise: float, variance: float) -> float:
+    """Tell how unlikely a surprise is, up to a factor, with the heavy tails of Student's distribution (three degrees
+    of freedom).
+
+    A ratio of 2 is four deviations off at first; a Gaussian would call that impossible beside a header merely sampled
+    late.
+    """
+    off = 1.0 + surprise * surprise / (3.0 * variance)
+    return off * off * math.sqrt(variance)
