@@ -258,6 +258,8 @@ def _environment(version: str) -> Path:
         print(f"making {place.name}", file=sys.stderr)
         venv.create(place, with_pip=True, clear=True)
         wanted = [f"openai[aiohttp]=={version}", *_requirements(), *BESIDE]
+        if version.startswith("1.") and int(version.split(".")[1]) < 56:
+            wanted.append("httpx<0.28")  # what these pass to it is no longer taken there
         subprocess.run([python, "-m", "pip", "install", "-qq", *wanted], check=True, timeout=INSTALL_S)
         done.touch()
     return python

@@ -50,6 +50,15 @@ class Ledger(throttle.Limiter):
             if pool.waiting or pool.under_way
         ]
 
+    def leaks_at_last(self) -> list[str]:
+        """The same once garbage was collected: a stream that was left early ends with it."""
+        for _ in range(LOOKS):
+            if not self.leaks:
+                break
+            gc.collect()  # which does nothing where another thread has begun to
+            time.sleep(0.01)
+        return self.leaks
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -169,12 +178,7 @@ def _check_charges(cell: Cell, outcome: Outcome, limiter: Ledger) -> list[str]:
     tokens = _tokens_of(outcome.requests)
     if tokens is not None and len(limiter.asked) == charges == cell.call.sent and limiter.asked != tokens:
         found.append(f"{limiter.asked} tokens were charged, not {tokens}")
-    for _ in range(LOOKS):
-        if not limiter.leaks:
-            break
-        gc.collect()  # a stream that was left early ends with it, here or in a thread that has begun to collect already
-        time.sleep(0.01)
-    return found + limiter.leaks
+    return found + limiter.leaks_at_last()
 
 
 def _tokens_of(requests: list[Seen]) -> list[int] | None:
