@@ -21,7 +21,18 @@ from throttle.feedback.belief import BRIM, COLD_RATIO, SIGMAS, Belief, Mark
 from throttle.meter import Amount, BucketMeter, Meter
 from throttle.stores.protocol import MODULUS, LessonLine, Line, StoredLine
 
-__all__ = ["LINES", "MAIN", "PACE", "BeliefLines", "BucketLines", "MeterLines", "Scale", "lines_of", "spent_between"]
+__all__ = [
+    "LINES",
+    "MAIN",
+    "PACE",
+    "BeliefLines",
+    "BucketLines",
+    "MeterLines",
+    "Scale",
+    "Seen",
+    "lines_of",
+    "spent_between",
+]
 
 LINES: Final = 3
 MAIN, FRONT, PACE = 0, 1, 2
@@ -72,6 +83,23 @@ class Scale:
         return grains / self.grains
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an answer shows of a meter.
+
+    Attributes:
+        level: of the main line, without what is reserved for calls of ours that haven't gone yet.
+        at_us: the instant of that, by our clock.
+        foreign: what other processes charged since the last exchange.
+        gap_us: how long ago that was.
+    """
+
+    level: int
+    at_us: int
+    foreign: int
+    gap_us: int
+
+
 class BucketLines:
     """The lines of a meter that trusts its own bucket."""
 
@@ -96,11 +124,11 @@ class BucketLines:
     def anchor_us(self) -> int:
         return -NEVER
 
-    def sync(self, now_us: int, at_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
+    def sync(self, now_us: int, seen: Seen) -> None:
         """Bring the bucket, which only tells what to expect, in line with the store's."""
         bucket = self.meter.bucket
-        bucket.level = min(bucket.capacity, int(self.scale.value(lines[MAIN].level) * bucket.window_us))
-        bucket.at_us = at_us
+        bucket.level = min(bucket.capacity, int(self.scale.value(seen.level) * bucket.window_us))
+        bucket.at_us = seen.at_us
 
     def placed(self, mark: Any, foreign_since: int) -> Any:
         return mark
@@ -175,14 +203,14 @@ class BeliefLines:
         front = LessonLine(scale.rate(first.rate), scale.amount(first.room)) if first is not None else LessonLine(0, 0)
         return [main, front, paces]
 
-    def sync(self, now_us: int, at_us: int, lines: tuple[StoredLine, ...], foreign: int, gap_us: int) -> None:
-        """Enter what other processes charged since the last exchange, `gap_us` ago."""
-        belief, now = self.meter, now_us * 1e-6
-        amount = self.scale.value(foreign)
+    def sync(self, now_us: int, seen: Seen) -> None:
+        """Enter what other processes charged since the last exchange."""
+        belief, now, gap_us = self.meter, now_us * 1e-6, seen.gap_us
+        amount = self.scale.value(seen.foreign)
         if gap_us > STALE_S * 1e6 and belief.known:
             belief._catch_up(now)
             kept = belief._margin(now, 0, 0.0) if belief.filter.ratios else 0.0
-            level = self.scale.value(lines[MAIN].level) + min(kept, BRIM * belief.limit)
+            level = self.scale.value(seen.level) + min(kept, BRIM * belief.limit)
             belief.filter.level = min(belief.limit, level)
             belief.filter.cov[0][0] += (0.02 * belief.limit) ** 2
             self._enter(now, amount, gap_us, charge=False)

@@ -32,7 +32,7 @@ from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount, InFlightMeter, Meter, ResetMeter
 from throttle.pool import ADMITTED, WAITING, Hold, Pool, Ticket
 from throttle.shared.clock import StoreClock
-from throttle.shared.lines import LINES, MAIN, PACE, MeterLines, Scale, lines_of, spent_between
+from throttle.shared.lines import LINES, MAIN, PACE, MeterLines, Scale, Seen, lines_of, spent_between
 from throttle.stores.protocol import (
     MODULUS,
     OTHER,
@@ -123,7 +123,6 @@ class SharedPool(Pool):
         self._told_anchor_us = -NEVER
         self._told_at_us = -NEVER
         self._joined = False
-        self._wanted_definition = False
         self._define()
 
     # what is decided elsewhere
@@ -237,7 +236,7 @@ class SharedPool(Pool):
         """Tell whether there is anything to exchange now."""
         if self._out is not None:
             return self._unanswered and self.waiting > 0
-        if self._changes or self._sent or self._pause_until_us or self._wanted_definition:
+        if self._changes or self._sent or self._pause_until_us:
             return True
         if next(self._to_ask(now_us), None) is not None:
             return True
@@ -273,7 +272,7 @@ class SharedPool(Pool):
             lesson=lesson,
             pause_until_us=self.clock.to_store(self._pause_until_us) if self._pause_until_us else 0,
             presence=self._presence() if shows else None,
-            definition=self._definition(now_us, tickets) if self._wanted_definition else None,
+            definition=None if self._joined else self._definition(now_us, tickets),
             ahead_us=AHEAD_US,
             keep_us=self._keep_us,
         )
@@ -291,7 +290,7 @@ class SharedPool(Pool):
             self._put_back(out)
             self._not_ready(now_us, answer)
             return
-        self._joined, self._wanted_definition = True, False
+        self._joined = True
         self.processes = max(1, answer.processes)
         foreign_before = self._take_lines(now_us, out.exchange, answer)
         if answer.pause_until_us > answer.now_us:
@@ -431,21 +430,19 @@ class SharedPool(Pool):
         """See what others charged; returns their sums before the calls of this exchange."""
         before, self._spent = self._spent, list(answer.lines)
         gap_us = now_us - self.answered_at_us if self.answer is not None else 0
+        granted = [ask for ask, g in zip(exchange.asks, answer.grants, strict=False) if g.at_us >= 0]
         for i, lines in enumerate(self._lines):
-            pace = LINES * i + PACE
+            pace, main = LINES * i + PACE, answer.lines[LINES * i + MAIN]
             foreign = 0
             if len(before) == len(answer.lines):
                 foreign = spent_between(before[pace].spent, answer.lines[pace].spent)
-                foreign -= sum(
-                    ask.amounts[pace]
-                    for ask, grant in zip(exchange.asks, answer.grants, strict=False)
-                    if grant.at_us >= 0
-                )
+                foreign -= sum(ask.amounts[pace] for ask in granted)
                 foreign += sum(change.amounts[pace] for change in exchange.changes)
             self._foreign[i] += foreign
-            main = answer.lines[LINES * i + MAIN]
+            ahead = sum(ask.amounts[LINES * i + MAIN] for ask in granted)
+            ahead += sum(reserved.amounts[LINES * i + MAIN] for reserved in self._reserved.values())
             at_us = self.clock.to_local(main.at * main.tick_us)
-            lines.sync(now_us, at_us, answer.lines[LINES * i : LINES * (i + 1)], foreign, gap_us)
+            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, gap_us))
         return tuple(self._foreign)
 
     def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant, foreign: tuple[int, ...]) -> None:
@@ -463,10 +460,8 @@ class SharedPool(Pool):
         heappush(self._deadlines, (ticket.deadline_us, ticket.number, ticket))
 
     def _not_ready(self, now_us: int, answer: Answer) -> None:
-        if answer.status == WANTED:  # new, or forgotten because nobody came for long
-            self.answer, self._spent = None, []
-        if answer.status == WANTED or not self._joined:
-            self._wanted_definition = True
+        if answer.status == WANTED:  # forgotten, because nobody came for long
+            self.answer, self._spent, self._joined = None, [], False
         elif answer.status == OTHER and answer.definition is not None:
             self._adopt(now_us, *answer.definition)
 

@@ -1,0 +1,304 @@
+"""Limiters that share a store: what each promises the others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.stores.support import LIMITS, FlakyStore, eventually, gate_of, quiet
+from throttle import Limiter, RequestTooLarge, StoreError, WaitTimeout
+from throttle.shared.clock import StoreClock
+from throttle.shared.lines import LINES, PACE
+
+
+def pair(store: FlakyStore, **more: object) -> tuple[Limiter, Limiter]:
+    return Limiter(LIMITS, store=store, **more), Limiter(LIMITS, store=store, **more)  # type: ignore[arg-type]
+
+
+def spent(store: FlakyStore, meter: int) -> float:
+    (state,) = store.inner.pools.values()
+    line = state.lines[LINES * meter + PACE]
+    tokens = state.lines[LINES * meter].capacity / LIMITS[("rpm", "tpm")[meter]]
+    return line.spent / tokens
+
+
+def test_two_limiters_share_one_bucket() -> None:
+    one, two = pair(FlakyStore())
+    with one.acquire("m", tokens=4000):
+        pass
+    with two.acquire("m", tokens=2000):
+        pass
+    with pytest.raises(WaitTimeout) as caught:
+        one.acquire("m", tokens=1000, max_wait=5).__enter__()
+    assert caught.value.ready_in_s is None or 5 < caught.value.ready_in_s <= 10.5
+
+
+def test_a_call_that_goes_at_once_takes_one_round_trip() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    before = store.round_trips
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    assert store.round_trips == before + 1
+
+
+def test_a_call_that_waits_asks_once_and_nobody_polls() -> None:
+    store = FlakyStore()
+    one, two = pair(store)
+    one.acquire("m", tokens=6000).__enter__().close()
+    with two.acquire("m", tokens=40) as permit:
+        assert 0.3 < permit.waited_s < 2
+    quiet(two)
+    assert store.asked == 2
+
+
+def test_a_thousand_tasks_go_in_order_and_share_round_trips() -> None:
+    store = FlakyStore()
+    limiter = Limiter({"rpm": 60_000, "tpm": 6_000_000}, store=store)
+    order: list[int] = []
+
+    async def main() -> None:
+        async def one(number: int) -> None:
+            async with limiter.acquire("m", tokens=10):
+                order.append(number)
+
+        await asyncio.gather(*(one(number) for number in range(1000)))
+
+    asyncio.run(main())
+    assert order == list(range(1000))
+    assert store.round_trips < 200
+
+
+def test_trio_tasks_and_threads_are_served_as_well() -> None:
+    limiter = Limiter(LIMITS, store=FlakyStore())
+
+    async def main() -> None:
+        async with limiter.acquire("m", tokens=1):
+            pass
+
+    trio.run(main)
+    thread = threading.Thread(target=lambda: limiter.acquire("m").__enter__().close())
+    thread.start()
+    thread.join(10)
+    assert limiter.snapshot().pools["default"].admitted == 2
+
+
+def test_a_permit_that_is_cancelled_is_given_back() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store)
+    permit = limiter.acquire("m", tokens=3000).__enter__()
+    assert spent(store, 1) == 3000
+    permit.cancel()
+    eventually(lambda: spent(store, 1) == 0)
+
+
+def test_a_task_that_is_cancelled_while_it_waits_gives_its_reservation_back() -> None:
+    store = FlakyStore()
+    one, two = pair(store)
+    one.acquire("m", tokens=6000).__enter__().close()
+
+    async def main() -> None:
+        async def wait() -> None:
+            async with two.acquire("m", tokens=5000):
+                raise AssertionError("it went")
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        while not gate_of(two).shared._reserved:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    eventually(lambda: spent(store, 1) == 6000)
+    with one.acquire("m", tokens=10) as permit:
+        assert permit.waited_s < 2  # the clock came back with the reservation
+
+
+def test_settling_changes_what_others_find() -> None:
+    store = FlakyStore()
+    one, two = pair(store)
+    permit = one.acquire("m", tokens=6000).__enter__()
+    permit.settle(tokens=1000)
+    permit.close()
+    eventually(lambda: spent(store, 1) == 1000)
+    with two.acquire("m", tokens=4900, max_wait=0.5):
+        pass
+
+
+def test_try_acquire_asks_the_store() -> None:
+    one, two = pair(FlakyStore())
+    assert one.try_acquire("m", tokens=6000) is not None
+    assert two.try_acquire("m", tokens=3000) is None
+    with pytest.raises(RequestTooLarge):
+        two.try_acquire("m", tokens=6001)
+
+
+def test_in_flight_places_are_shared_out_between_processes() -> None:
+    store = FlakyStore()
+    limits = {**LIMITS, "max_in_flight": 2}
+    one, two = Limiter(limits, store=store), Limiter(limits, store=store)
+    first = one.acquire("m").__enter__()
+    second = two.acquire("m").__enter__()
+    assert two.try_acquire("m") is None
+    second.close()
+    third = two.try_acquire("m")
+    assert third is not None
+    first.close()
+    third.close()
+
+
+def test_the_courier_ends_with_its_limiter() -> None:
+    limiter = Limiter(LIMITS, store=FlakyStore())
+    limiter.acquire("m").__enter__().close()
+    thread = gate_of(limiter).courier._thread
+    assert thread is not None
+    assert thread.daemon
+    gone = weakref.ref(limiter)
+    del limiter
+    eventually(lambda: gc.collect() >= 0 and gone() is None)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+# when the store is away
+
+
+def test_calls_go_on_with_a_share_while_the_store_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    store = FlakyStore()
+    one, two = pair(store)
+    one.acquire("m", tokens=0).__enter__().close()
+    two.acquire("m", tokens=0).__enter__().close()
+    store.away = True
+    with caplog.at_level(logging.WARNING, "throttle"):
+        two.acquire("m", tokens=2500).__enter__().close()
+        with pytest.raises(WaitTimeout):
+            two.acquire("m", tokens=2000, max_wait=0.2).__enter__()
+    assert [record.message for record in caplog.records] == [
+        "store flaky: it is away: wait; until it answers again, each process goes on with its share of the limits"
+    ]
+
+
+def test_what_was_sent_past_the_store_is_charged_once_it_is_back() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m", tokens=100).__enter__().close()
+    store.away = True
+    limiter.acquire("m", tokens=200).__enter__().close()
+    store.away = False
+    assert spent(store, 1) == 100
+
+    def back() -> bool:
+        limiter.acquire("m", tokens=1).__enter__().close()
+        return gate_of(limiter).courier._away is None
+
+    eventually(back)
+    quiet(limiter)
+    admitted = limiter.snapshot().pools["default"].admitted
+    eventually(lambda: spent(store, 1) == 300 + admitted - 2)
+
+
+def test_an_exchange_whose_answer_was_lost_is_charged_once() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m", tokens=100).__enter__().close()
+    quiet(limiter)
+    store.loses_answers = True
+    limiter.acquire("m", tokens=200).__enter__().close()
+    store.loses_answers = False
+
+    def back() -> bool:
+        limiter.acquire("m", tokens=1).__enter__().close()
+        return gate_of(limiter).courier._away is None
+
+    eventually(back)
+    quiet(limiter)
+    admitted = limiter.snapshot().pools["default"].admitted
+    eventually(lambda: spent(store, 1) == 300 + admitted - 2)
+
+
+def test_closed_calls_fail_and_nothing_is_charged_twice() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store, on_store_error="closed")
+    limiter.acquire("m", tokens=100).__enter__().close()
+    quiet(limiter)
+    store.loses_answers = True
+    with pytest.raises(StoreError, match="no answer within 1 s"):
+        limiter.acquire("m", tokens=200).__enter__()
+    store.loses_answers = False
+    with limiter.acquire("m", tokens=50):
+        pass
+    eventually(lambda: spent(store, 1) == 150)
+
+
+def test_open_lets_calls_through() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store, on_store_error="open")
+    limiter.acquire("m", tokens=6000).__enter__().close()
+    store.away = True
+    with limiter.acquire("m", tokens=6000) as permit:
+        assert permit.waited_s < 2
+
+
+def test_a_store_that_was_never_there_leaves_the_whole_limit() -> None:
+    store = FlakyStore()
+    store.away = True
+    limiter = Limiter(LIMITS, store=store)
+    with limiter.acquire("m", tokens=6000, max_wait=1):
+        pass
+    with pytest.raises(WaitTimeout):
+        limiter.acquire("m", tokens=1000, max_wait=1).__enter__()
+
+
+def test_a_limiter_started_later_with_other_limits_is_followed(caplog: pytest.LogCaptureFixture) -> None:
+    store = FlakyStore()
+    one = Limiter(LIMITS, store=store)
+    one.acquire("m").__enter__().close()
+    two = Limiter({"rpm": 600, "tpm": 12_000}, store=store)
+    two.acquire("m").__enter__().close()
+    with caplog.at_level(logging.WARNING, "throttle"):
+        one.acquire("m").__enter__().close()
+    assert "has a tpm of 12,000 where this one has 6,000; that one holds" in caplog.text
+    with one.acquire("m", tokens=10_000, max_wait=5):
+        pass
+
+
+# the clock
+
+
+def test_an_instant_of_the_store_is_never_turned_into_one_too_early() -> None:
+    clock = StoreClock()
+    lead = 1_000_000
+    for sent, out, back in ((0, 50, 400), (1000, 300, 20), (2000, 10, 10), (3000, 900, 900)):
+        clock.see(sent, sent + out + lead, sent + out + back)
+        assert clock.to_local(lead + 5000) >= 5000
+    assert clock.to_local(lead + 5000) <= 5010 + 1
+
+
+def test_a_store_whose_clock_was_set_back_is_followed() -> None:
+    clock = StoreClock()
+    clock.see(0, 1_000_010, 20)
+    clock.see(100, 110, 120)
+    assert clock.to_local(200) == 210
+
+
+def test_unknown_urls_are_told_in_one_line(tmp_path: Path) -> None:
+    for url in (
+        "postgres://x",
+        "sqlite://x.db",
+        "redis+sentinel://host",
+        "redis://h/0?timeout=no",
+        "sqlite:///a?namespace={",
+    ):
+        with pytest.raises(StoreError) as caught:
+            Limiter(LIMITS, store=url)
+        assert "\n" not in str(caught.value)
