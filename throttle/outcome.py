@@ -53,12 +53,12 @@ class Tally:
             self._usage = usage
         if (choices := getattr(event, "choices", None)) is not None:
             for choice in choices:
-                self._count(getattr(getattr(choice, "delta", None), "content", None) or getattr(choice, "text", None))
+                self._count_choice(choice)
             return
         kind = getattr(event, "type", None)
         if not isinstance(kind, str):
             return
-        if kind.endswith("_text.delta"):
+        if kind.endswith(".delta") and "audio" not in kind:
             self._count(getattr(event, "delta", None))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             response = getattr(event, "response", None)
@@ -78,6 +78,15 @@ class Tally:
     def usage(self) -> Outcome:
         """Tell what the stream itself says that the call used."""
         return _outcome_of_usage(self._usage)
+
+    def _count_choice(self, choice: Any) -> None:
+        delta = getattr(choice, "delta", None)
+        for text in (getattr(choice, "text", None), getattr(delta, "content", None), getattr(delta, "refusal", None)):
+            self._count(text)
+        for called in getattr(delta, "tool_calls", None) or ():
+            function = getattr(called, "function", None)
+            self._count(getattr(function, "name", None))
+            self._count(getattr(function, "arguments", None))
 
     def _count(self, text: Any) -> None:
         if isinstance(text, str):
