@@ -160,7 +160,7 @@ class RedisStore:
         elif isinstance(error, errors.ReadOnlyError):
             self.close()  # whoever is the master now is found out anew
             remedy = "this is a replica: name the master, or use redis+sentinel://"
-        elif "OOM" in text:
+        elif isinstance(error, errors.OutOfMemoryError) or "maxmemory" in text:
             remedy = "the server's memory is full: raise maxmemory, or use another server"
         elif "MISCONF" in text:
             remedy = "the server can't write to its disk: make room there"
