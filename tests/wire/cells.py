@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import openai
+
 import throttle
 from tests.wire.calls import Call, constructor_of
 from tests.wire.driving import done, run
 from tests.wire.scene import Scene
-from tests.wire.stacks import Stack, make_client
+from tests.wire.stacks import Hole, Stack, make_client
 from tests.wire.tap import Seen
 from throttle.costs import CallCost, default_charge
 
@@ -101,6 +103,8 @@ def differences_of(cell: Cell, scene: Scene) -> list[str]:
         client = make_client(kind, cell.stack, cell.setup, scene.proxy.url, passes)
         try:
             plain = await _play(cell.call, client, scene, passes)
+            if (missing := _missing(plain)) is not None:
+                raise Hole(f"openai {openai.__version__}: {missing}")
             wrapped = await _play(cell.call, throttle.wrap(client, limiter=limiter, retry=None), scene, passes)
         finally:
             await done(client.close())
@@ -141,6 +145,15 @@ def plain_error(error: BaseException) -> Any:
         "context": None if context is None else type(context).__qualname__,
         **noted,
     }
+
+
+def _missing(plain: Outcome) -> str | None:
+    """Tell what this version of the SDK lacks for the call; None where it has all."""
+    told = plain.result
+    if not isinstance(told, dict) or told.get("type") not in ("AttributeError", "TypeError"):
+        return None
+    text: str = told["text"]
+    return text if "has no attribute" in text or "unexpected keyword argument" in text else None
 
 
 def _compare(plain: Outcome, wrapped: Outcome) -> list[str]:
