@@ -104,14 +104,13 @@ def test_an_overload_that_does_not_end_is_probed_slowly_by_one_call_at_a_time() 
 @pytest.mark.parametrize("kind", ["503", "html", "plain"])
 def test_errors_without_headers_say_nothing_of_the_levels(kind: str) -> None:
     async def scene(wire: Wire, client: AsyncOpenAI) -> None:
-        await ask(client)
         for _ in range(6):
             with pytest.raises(openai.InternalServerError):
                 await ask(client)
         (pool,) = throttle.limiter_of(client).snapshot().pools.values()
-        assert [meter.mode for meter in pool.meters.values()] == ["bucket"] * 2  # type: ignore[union-attr]
+        assert "blind" not in [meter.mode for meter in pool.meters.values()]  # type: ignore[union-attr]
 
-    play(scene, [{"kind": kind, "calls": list(range(2, 8))}])
+    play(scene, [{"kind": kind}])
 
 
 def test_an_attempt_that_the_sdk_repeats_keeps_its_place() -> None:
@@ -127,7 +126,8 @@ def test_an_attempt_that_the_sdk_repeats_keeps_its_place() -> None:
         await asyncio.gather(first, *(named(f"later {i}") for i in range(30)))
         assert done.index("first") < 6
 
-    play(scene, [{"kind": "500", "calls": [1]}], max_retries=2, limits={"rpm": 60}, start="empty")
+    fault = {"kind": "500", "calls": [1], "charged": False}
+    play(scene, [fault], max_retries=2, limits={"rpm": 60}, start="empty")
 
 
 # refusals without a time, or with one that can't be right
