@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from throttle.cli.app import run
+
+        return run(arguments)
     except ModuleNotFoundError as missing:
         if missing.name not in LIBRARIES:
             raise
@@ -28,4 +30,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return run(arguments)

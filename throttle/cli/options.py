@@ -15,17 +15,15 @@ from throttle.cli.failures import UsageMistake
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from throttle.limiter import Limiter
-
 __all__ = [
     "BaseUrl",
     "Json",
     "LimitsFile",
+    "Pacing",
     "Rpm",
     "Tier",
     "Tpm",
     "client_from_environment",
-    "limiter_for",
     "limits_and_tier",
 ]
 
@@ -48,6 +46,10 @@ Tpm: TypeAlias = Annotated[
 BaseUrl: TypeAlias = Annotated[
     str | None, typer.Option("--base-url", help="The server. Else OPENAI_BASE_URL, or OpenAI's.", metavar="URL")
 ]
+Pacing: TypeAlias = Annotated[
+    str,
+    typer.Option("--pacing", help="burst, smooth, or auto: as the server is known to take it.", metavar="HOW"),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines, nothing else.")]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -66,14 +68,6 @@ def limits_and_tier(
     if file is not None or tier is not None:
         raise UsageMistake("--rpm and --tpm stand in place of --limits and --tier: give the one or the other")
     return {name: limit for name, limit in (("rpm", rpm), ("tpm", tpm)) if limit is not None}, None
-
-
-def limiter_for(file: Path | None, tier: str | None, rpm: int | None, tpm: int | None) -> Limiter:
-    """Make the limiter that the common options ask for."""
-    from throttle.limiter import Limiter
-
-    limits, tier = limits_and_tier(file, tier, rpm, tpm)
-    return Limiter(limits, tier=tier)
 
 
 def client_from_environment(base_url: str | None, *, connections: int) -> AsyncOpenAI:

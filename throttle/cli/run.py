@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from throttle.cli.failures import FAILURE, INTERRUPTED, warn
+from throttle.cli.failures import FAILURE, INTERRUPTED, UsageMistake, warn
 from throttle.cli.options import (
     BaseUrl,
     Json,
     LimitsFile,
+    Pacing,
     Rpm,
     Tier,
     Tpm,
     client_from_environment,
-    limiter_for,
+    limits_and_tier,
 )
 from throttle.cli.words import amount, duration, plural
 
 if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
     from throttle.jobs.job import Job, Report
     from throttle.limiter import Limiter
+    from throttle.metering import Pacing as HowToPace
 
 __all__ = ["run"]
 
 MOST_CONNECTIONS = 4000
+PACINGS = ("auto", "burst", "smooth")
 
 
 def run(
@@ -42,6 +47,7 @@ def run(
     rpm: Rpm = None,
     tpm: Tpm = None,
     base_url: BaseUrl = None,
+    pacing: Pacing = "auto",
     endpoint: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where bodies without a url go; else it is inferred from each.")
     ] = None,
@@ -77,10 +83,20 @@ def run(
     """
     import anyio
 
+    import throttle
     from throttle.cli.console import print_json
     from throttle.jobs.job import Job
 
-    limiter = limiter_for(limits, tier, rpm, tpm)
+    if pacing not in PACINGS:
+        raise UsageMistake(f"--pacing {pacing!r} is none of {', '.join(PACINGS)}")
+    connections = max_in_flight or MOST_CONNECTIONS
+    table, tier = limits_and_tier(limits, tier, rpm, tpm)
+    client = throttle.wrap(
+        client_from_environment(base_url, connections=connections),
+        limits=table,
+        tier=tier,
+        pacing=cast("HowToPace", pacing),
+    )
     with Job(
         _source(source),
         output,
@@ -89,30 +105,30 @@ def run(
         retry_failed=retry_failed,
         in_order=in_order,
         pack=pack,
-        max_in_flight=max_in_flight or MOST_CONNECTIONS,
+        max_in_flight=connections,
         max_tries=max_tries,
         max_tokens_total=max_tokens_total,
         max_cost=max_cost,
         prices=prices,
     ) as job:
-        report = anyio.run(_run, job, limiter, base_url, max_in_flight or MOST_CONNECTIONS, prices is not None, json)
+        report = anyio.run(_run, job, client, prices is not None, json)
         if json:
-            print_json(_as_json(report, job, limiter))
+            print_json(_as_json(report, job, throttle.limiter_of(client)))
         else:
-            _tell(report, job, limiter, prices is not None)
+            _tell(report, job, throttle.limiter_of(client), prices is not None)
     return _exit_code(report)
 
 
-async def _run(job: Job, limiter: Limiter, base_url: str | None, connections: int, costs: bool, json: bool) -> Report:
+async def _run(job: Job, client: AsyncOpenAI, costs: bool, json: bool) -> Report:
     import throttle
     from throttle.cli.console import stderr
     from throttle.cli.running import run_job
 
-    async with client_from_environment(base_url, connections=connections) as client:
+    async with client:
         return await run_job(
             job,
-            throttle.wrap(client, limiter=limiter),
-            limiter,
+            client,
+            throttle.limiter_of(client),
             title=f"{job.name} → {job.output}",
             console=None if json else stderr(),
             costs=costs,

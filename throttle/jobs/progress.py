@@ -75,10 +75,12 @@ class Tally:
             self.cost += cost
         else:
             self.failed += 1
-        if not self._marks or now_s - self._marks[-1][0] >= RATE_OVER_S / 40:
-            self._marks.append((now_s, self.answered + self.failed))
-        while self._marks and now_s - self._marks[0][0] > RATE_OVER_S:
-            self._marks.popleft()
+        done = self.answered + self.failed
+        if self._marks and now_s - self._marks[-1][0] < RATE_OVER_S / 40:
+            self._marks[-1] = self._marks[-1][0], done
+        else:
+            self._marks.append((now_s, done))
+        self._forget(now_s)
 
     def progress(self, now_s: float, *, waiting: int, out: int, outage_s: float | None) -> Progress:
         """Tell how far the run is."""
@@ -103,10 +105,13 @@ class Tally:
         )
 
     def _per_s(self, now_s: float) -> float:
-        while self._marks and now_s - self._marks[0][0] > RATE_OVER_S:
+        """Tell the rate of the last seconds, of fewer at the beginning."""
+        self._forget(now_s)
+        since_s = max(self.begun_s, now_s - RATE_OVER_S)
+        before = self._marks[0][1] if self._marks and self._marks[0][0] <= now_s - RATE_OVER_S else 0
+        return (self.answered + self.failed - before) / (now_s - since_s) if now_s > since_s else 0.0
+
+    def _forget(self, now_s: float) -> None:
+        """Forget marks but for the last one from before the span that the rate is of."""
+        while len(self._marks) > 1 and self._marks[1][0] <= now_s - RATE_OVER_S:
             self._marks.popleft()
-        since_s, before = self._marks[0] if self._marks else (self.begun_s, 0)
-        if now_s - self.begun_s <= RATE_OVER_S:
-            since_s, before = self.begun_s, 0
-        gap_s = now_s - since_s
-        return (self.answered + self.failed - before) / gap_s if gap_s > 0 else 0.0
