@@ -15,7 +15,7 @@ import trio
 from tests.stores.support import LIMITS, FlakyStore, eventually, gate_of, quiet
 from throttle import Limiter, RequestTooLarge, StoreError, WaitTimeout
 from throttle.shared.clock import StoreClock
-from throttle.shared.lines import LINES, PACE
+from throttle.shared.lines import COUNT, LINES
 
 
 def pair(store: FlakyStore, **more: object) -> tuple[Limiter, Limiter]:
@@ -24,7 +24,7 @@ def pair(store: FlakyStore, **more: object) -> tuple[Limiter, Limiter]:
 
 def spent(store: FlakyStore, meter: int) -> float:
     (state,) = store.inner.pools.values()
-    line = state.lines[LINES * meter + PACE]
+    line = state.lines[LINES * meter + COUNT]
     tokens = state.lines[LINES * meter].capacity / LIMITS[("rpm", "tpm")[meter]]
     return line.spent / tokens
 

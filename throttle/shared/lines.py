@@ -1,30 +1,33 @@
-"""A meter as a store keeps it: three lines, charged together.
+"""A meter as a store keeps it: four lines, charged together.
 
 - The *main* line is the bucket. For a meter that learns, its level is the lower bound of what is believed, so that what
   is doubtful is never handed out, and a call takes from it what it may cost at most.
 - The *front* line lets no longer burst go than the server takes, or leaves others their headroom.
-- The *pace* line has no capacity: it keeps calls apart, and counts what they are believed to cost.
+- The *pace* line has no capacity: it keeps calls apart.
+- The *count* line holds nobody back; its `spent` counts the estimates, as they are before anything is learned of them.
 
 Every process works out for itself, from the answers to its own calls, what each line should be (a lesson); the store
-keeps what the newest anchor says. What other processes charge is read off the pace line's `spent`, and entered in the
-belief as calls of one more model, whose ratio is learned like any other's.
+keeps what the newest anchor says. What other processes charge is read off the count line, and entered in the belief
+at the instants at which their calls leave. They are taken to use the models that this process uses: a fleet runs the
+same program.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from throttle.bucket import NEVER
-from throttle.feedback.belief import BRIM, COLD_RATIO, SIGMAS, Belief, Mark
+from throttle.feedback.belief import BRIM, COLD_RATIO, SIGMAS, Belief
 from throttle.meter import Amount, BucketMeter, Meter
 from throttle.stores.protocol import MODULUS, LessonLine, Line, StoredLine
 
 __all__ = [
+    "COUNT",
     "LINES",
     "MAIN",
-    "PACE",
     "BeliefLines",
     "BucketLines",
     "MeterLines",
@@ -34,8 +37,8 @@ __all__ = [
     "spent_between",
 ]
 
-LINES: Final = 3
-MAIN, FRONT, PACE = 0, 1, 2
+LINES: Final = 4
+MAIN, FRONT, PACE, COUNT = 0, 1, 2, 3
 LARGEST: Final = 1 << 46
 """No line holds more grains, so that a store may compute in doubles."""
 FINEST: Final = 100_000
@@ -47,7 +50,7 @@ the one and the other come to less than a window's quota.
 """
 STEPS: Final = 8
 """In how many parts what others charged is spread over the time in which they did."""
-STALE_S: Final = 2.0
+STALE_US: Final = 2_000_000
 """After so long without news of the others, the store's level is nearer the truth than ours."""
 
 
@@ -90,13 +93,19 @@ class Seen:
     Attributes:
         level: of the main line, without what is reserved for calls of ours that haven't gone yet.
         at_us: the instant of that, by our clock.
-        foreign: what other processes charged since the last exchange.
-        gap_us: how long ago that was.
+        foreign: what other processes counted since the last exchange.
+        charged: what they took from the main line for it.
+        from_us: the instant after which their calls go.
+        to_us: the instant of the last one.
+        gap_us: how long ago the last exchange was.
     """
 
     level: int
     at_us: int
     foreign: int
+    charged: int
+    from_us: int
+    to_us: int
     gap_us: int
 
 
@@ -112,11 +121,11 @@ class BucketLines:
         capacity = self.scale.amount(bucket.capacity / bucket.window_us)
         rate = self.scale.rate(bucket.limit * 1e6 / bucket.window_us)
         off = Line(0, self.scale.tick_us, 0, 0)
-        return [Line(rate, self.scale.tick_us, capacity, capacity), off, off]
+        return [Line(rate, self.scale.tick_us, capacity, capacity), off, off, off]
 
     def amounts(self, amount: Amount, model: str) -> list[int]:
         grains = self.scale.amount(amount)
-        return [grains, grains, grains]
+        return [grains] * LINES
 
     def lesson(self, now_us: int, line: StoredLine) -> list[LessonLine] | None:
         return None
@@ -130,8 +139,11 @@ class BucketLines:
         bucket.level = min(bucket.capacity, int(self.scale.value(seen.level) * bucket.window_us))
         bucket.at_us = seen.at_us
 
-    def placed(self, mark: Any, foreign_since: int) -> Any:
-        return mark
+    def pass_time(self, now_us: int) -> None:
+        pass
+
+    def coming(self) -> int:
+        return 0
 
 
 class BeliefLines:
@@ -141,6 +153,8 @@ class BeliefLines:
         self.meter = meter
         self.scale = scale
         self._latest: tuple[str, float] = ("", 0.0)
+        self._mine: dict[str, float] = {}
+        self._coming: deque[tuple[int, int, int]] = deque()
 
     def define(self, now_us: int, first: Amount, crowded: bool) -> list[Line]:
         """Make the lines of a server of which nothing is known: taken for empty, but that a lone call goes at once."""
@@ -158,6 +172,7 @@ class BeliefLines:
             Line(rate, scale.tick_us, capacity, min(level, capacity)),
             Line(front_line[0], scale.tick_us, front_line[1], front_line[1]),
             Line(pace, scale.tick_us, 0, 0),
+            Line(0, scale.tick_us, 0, 0),
         ]
 
     def amounts(self, amount: Amount, model: str) -> list[int]:
@@ -173,8 +188,9 @@ class BeliefLines:
             deviation = belief.filter.ratio_sd(k) if k is not None else 0.25
             most = own + SIGMAS * deviation * amount
         self._latest = (model, float(amount))
+        self._mine[model] = self._mine.get(model, 0.0) + amount
         grains = scale.amount(own)
-        return [scale.amount(most), grains, grains]
+        return [scale.amount(most), grains, grains, scale.amount(amount)]
 
     def anchor_us(self) -> int:
         """Tell when the newest call left of which an answer has come."""
@@ -195,52 +211,60 @@ class BeliefLines:
         paces = LessonLine(0 if math.isinf(pace) else scale.rate(pace), 0)
         if belief._in_windows():
             front = LessonLine(scale.rate(WINDOW_PACE * belief.rate), scale.amount(WINDOW_BURST * limit))
-            return [LessonLine(0, scale.amount(limit)), front, paces]
+            return [LessonLine(0, scale.amount(limit)), front, paces, LessonLine(0, 0)]
         kept = min(belief._margin(now, k, amount), BRIM * limit)
         level = None if belief.blind or not belief._anchored else scale.amount(min(limit, state.level) - kept)
         main = LessonLine(scale.rate(belief._free_rate()), scale.amount(limit - kept), level)
         first = belief.trickle or belief.share
         front = LessonLine(scale.rate(first.rate), scale.amount(first.room)) if first is not None else LessonLine(0, 0)
-        return [main, front, paces]
+        return [main, front, paces, LessonLine(0, 0)]
 
     def sync(self, now_us: int, seen: Seen) -> None:
-        """Enter what other processes charged since the last exchange."""
-        belief, now, gap_us = self.meter, now_us * 1e-6, seen.gap_us
-        amount = self.scale.value(seen.foreign)
-        if gap_us > STALE_S * 1e6 and belief.known:
+        """Take note of what other processes charged since the last exchange."""
+        self.pass_time(now_us)
+        belief, now = self.meter, now_us * 1e-6
+        if seen.gap_us > STALE_US and belief.known:
             belief._catch_up(now)
             kept = belief._margin(now, 0, 0.0) if belief.filter.ratios else 0.0
             level = self.scale.value(seen.level) + min(kept, BRIM * belief.limit)
             belief.filter.level = min(belief.limit, level)
             belief.filter.cov[0][0] += (0.02 * belief.limit) ** 2
-            self._enter(now, amount, gap_us, charge=False)
-        elif amount:
-            self._enter(now, amount, gap_us, charge=True)
+            self._coming.clear()
+        elif seen.foreign or seen.charged:
+            span = max(0, seen.to_us - seen.from_us)
+            for step in range(1, STEPS + 1):
+                part = slice_of(seen.foreign, step), slice_of(seen.charged, step)
+                self._coming.append((seen.to_us - span * (STEPS - step) // STEPS, *part))
 
-    def _enter(self, now: float, amount: float, gap_us: int, *, charge: bool) -> None:
-        belief = self.meter
-        k = belief._of(OTHER_PROCESSES)
-        belief._catch_up(now)
+    def pass_time(self, now_us: int) -> None:
+        """Enter the calls of other processes that have left by now."""
+        coming = self._coming
+        while coming and coming[0][0] <= now_us:
+            at_us, foreign, _ = coming.popleft()
+            if foreign:
+                self._enter(at_us * 1e-6, self.scale.value(foreign))
+
+    def coming(self) -> int:
+        """Tell what the main line was charged for calls of others that have not left yet."""
+        return sum(charged for _, _, charged in self._coming)
+
+    def _enter(self, at: float, amount: float) -> None:
+        belief, mine = self.meter, self._mine
         belief._ease_until_us = 0
-        own = belief.filter.ratios[k] * amount
-        if charge and belief.known:
-            belief.filter.charge(k, amount, own * own / STEPS)
-        elif charge:
-            belief.filter.level -= own
-        ledger = belief.ledger
-        begun = max(now - gap_us * 1e-6, ledger.times[-1] if ledger.times else -math.inf)
-        for step in range(1, STEPS + 1):
-            ledger.add(begun + (now - begun) * step / STEPS, k, amount / STEPS, own / STEPS)
-
-    def placed(self, mark: Mark, foreign_since: int) -> Mark:
-        """Place a call where it was reserved: before what others reserved since, although that is entered already."""
-        if not foreign_since:
-            return mark
-        belief, amount = self.meter, self.scale.value(foreign_since)
-        k = belief._index[OTHER_PROCESSES]
-        totals = list(mark.totals)
-        totals[k] -= amount
-        return mark._replace(totals=tuple(totals), sent=mark.sent - belief.filter.ratios[k] * amount)
+        total = sum(mine.values())
+        for model, share in list(mine.items()) if total > 0 else [(OTHER_PROCESSES, 1.0)]:
+            part = amount * share / total if total > 0 else amount
+            if part == 0.0:
+                continue
+            k = belief._of(model)
+            belief._catch_up(at)
+            own = belief.filter.ratios[k] * part
+            if belief.known:
+                belief.filter.charge(k, part, own * own)
+            else:
+                belief.filter.level -= own
+            times = belief.ledger.times
+            belief.ledger.add(max(at, times[-1]) if times else at, k, part, own)
 
 
 MeterLines = BucketLines | BeliefLines
@@ -259,3 +283,8 @@ def spent_between(before: int, after: int) -> int:
     """Tell the difference of two of a line's sums; it may be negative, where charges were given back."""
     more = (after - before) % MODULUS
     return more - MODULUS if more >= MODULUS // 2 else more
+
+
+def slice_of(whole: int, step: int) -> int:
+    """Tell the part of a whole that belongs to one of `STEPS`; together they come to it exactly."""
+    return whole * step // STEPS - whole * (step - 1) // STEPS

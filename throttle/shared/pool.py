@@ -21,18 +21,19 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappush
 from typing import Any, Final
 
 from throttle.bucket import NEVER
 from throttle.feedback.belief import Belief
+from throttle.feedback.headers import Reading
 from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount, InFlightMeter, Meter, ResetMeter
 from throttle.pool import ADMITTED, WAITING, Hold, Pool, Ticket
 from throttle.shared.clock import StoreClock
-from throttle.shared.lines import LINES, MAIN, PACE, MeterLines, Scale, Seen, lines_of, spent_between
+from throttle.shared.lines import COUNT, LINES, MAIN, MeterLines, Scale, Seen, lines_of, spent_between
 from throttle.stores.protocol import (
     MODULUS,
     OTHER,
@@ -69,14 +70,11 @@ KEEP_LEAST_US: Final = 600_000_000
 
 @dataclass(slots=True)
 class Reserved:
-    """A reservation: when the ticket may go by our clock, its lease, what it is charged, and what others had charged by
-    then, for each meter.
-    """
+    """A reservation: when the ticket may go by our clock, its lease, and what it is charged."""
 
     at_us: int
     lease: int
     amounts: tuple[int, ...]
-    foreign: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -160,9 +158,14 @@ class SharedPool(Pool):
 
     def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
         was = ticket.state
+        self._pass_time(now_us)
         super().refused(now_us, ticket, refusal)
         if was == ADMITTED:
             self._refund(ticket)
+
+    def answered(self, now_us: int, ticket: Ticket, readings: Sequence[Reading], *, is_error: bool = False) -> None:
+        self._pass_time(now_us)
+        super().answered(now_us, ticket, readings, is_error=is_error)
 
     def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
         super().settle(now_us, ticket, unit, amount)
@@ -204,15 +207,9 @@ class SharedPool(Pool):
         return Hold(None, NEVER) if full is None else Hold(full.name, self._free_at(now_us, full, ticket))
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
+        self._pass_time(now_us)
         reserved = self._reserved.pop(ticket)
         super()._admit(now_us, ticket, waited_us)
-        places = {id(lines.meter): i for i, lines in enumerate(self._lines)}
-        marks = list(ticket.marks)
-        for j, meter in enumerate(self.meters):
-            i = places.get(id(meter))
-            if i is not None and i < len(reserved.foreign):
-                marks[j] = self._lines[i].placed(marks[j], self._foreign[i] - reserved.foreign[i])
-        ticket.marks = tuple(marks)
         if reserved.lease:
             self._sent.append(reserved.lease)
         try:
@@ -292,12 +289,12 @@ class SharedPool(Pool):
             return
         self._joined = True
         self.processes = max(1, answer.processes)
-        foreign_before = self._take_lines(now_us, out.exchange, answer)
+        self._take_lines(now_us, out.exchange, answer)
         if answer.pause_until_us > answer.now_us:
             self.pause(self.clock.to_local(answer.pause_until_us), "a pause that another process was told to make")
         self.answer, self.answered_at_us = answer, now_us
         for ticket, ask, grant in zip(out.tickets, out.exchange.asks, answer.grants, strict=False):
-            self._take_grant(now_us, ticket, ask, grant, foreign_before)
+            self._take_grant(now_us, ticket, ask, grant)
 
     def give_up(self) -> Out | None:
         """Another store answers from now on: what is out is asked anew there, and reservations that stand are charges
@@ -359,7 +356,6 @@ class SharedPool(Pool):
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
         self._spent: list[StoredLine] = []
-        self._foreign = [0] * len(found)
         windows = [lines.meter.window_s for lines in found]
         self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
         self._text = json.dumps([self.name.partition("@")[0], *(_told(lines) for lines in found)])
@@ -426,32 +422,44 @@ class SharedPool(Pool):
             return meter.foretell(now_us, meter.limit + 1, ticket.row)
         return NEVER
 
-    def _take_lines(self, now_us: int, exchange: Exchange, answer: Answer) -> tuple[int, ...]:
-        """See what others charged; returns their sums before the calls of this exchange."""
+    def _pass_time(self, now_us: int) -> None:
+        for lines in self._lines:
+            lines.pass_time(now_us)
+
+    def _take_lines(self, now_us: int, exchange: Exchange, answer: Answer) -> None:
+        """See what others charged."""
         before, self._spent = self._spent, list(answer.lines)
-        gap_us = now_us - self.answered_at_us if self.answer is not None else 0
         granted = [ask for ask, g in zip(exchange.asks, answer.grants, strict=False) if g.at_us >= 0]
+        firsts = [grant.at_us for grant in answer.grants if grant.at_us >= 0]
+        to_us = self.clock.to_local(firsts[0] if firsts else answer.clock_us)
+        from_us = self.clock.to_local(self.answer.clock_us) if self.answer is not None else to_us
+        gap_us = now_us - self.answered_at_us if self.answer is not None else 0
         for i, lines in enumerate(self._lines):
-            pace, main = LINES * i + PACE, answer.lines[LINES * i + MAIN]
-            foreign = 0
+            main = answer.lines[LINES * i + MAIN]
+            foreign = charged = 0
             if len(before) == len(answer.lines):
-                foreign = spent_between(before[pace].spent, answer.lines[pace].spent)
-                foreign -= sum(ask.amounts[pace] for ask in granted)
-                foreign += sum(change.amounts[pace] for change in exchange.changes)
-            self._foreign[i] += foreign
+                charged = self._foreign(before, answer, exchange, granted, LINES * i + MAIN)
+                foreign = self._foreign(before, answer, exchange, granted, LINES * i + COUNT)
             ahead = sum(ask.amounts[LINES * i + MAIN] for ask in granted)
             ahead += sum(reserved.amounts[LINES * i + MAIN] for reserved in self._reserved.values())
             at_us = self.clock.to_local(main.at * main.tick_us)
-            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, gap_us))
-        return tuple(self._foreign)
+            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us, gap_us))
 
-    def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant, foreign: tuple[int, ...]) -> None:
+    def _foreign(
+        self, before: list[StoredLine], answer: Answer, exchange: Exchange, granted: list[Ask], line: int
+    ) -> int:
+        """Tell what others charged on a line between two answers."""
+        total = spent_between(before[line].spent, answer.lines[line].spent)
+        mine = sum(ask.amounts[line] for ask in granted)
+        return total - mine + sum(change.amounts[line] for change in exchange.changes)
+
+    def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant) -> None:
         if grant.at_us < 0:
             if ticket.state == WAITING:  # it would go too late; its deadline is now
                 ticket.deadline_us = now_us
                 self._expire_one(ticket)
             return
-        reserved = Reserved(self.clock.to_local(grant.at_us), grant.lease, ask.amounts, foreign)
+        reserved = Reserved(self.clock.to_local(grant.at_us), grant.lease, ask.amounts)
         self._reserved[ticket] = reserved
         if ticket.state != WAITING:
             self._unreserve(ticket)
@@ -524,6 +532,7 @@ class SharedPool(Pool):
         if self.answer is None or anchor_us == -NEVER or len(self._spent) != LINES * len(self._lines):
             return None
         self._told_anchor_us, self._told_at_us = anchor_us, now_us
+        self._pass_time(now_us)
         told: list[LessonLine] = []
         spent: list[int] = []
         for i, lines in enumerate(self._lines):
@@ -532,6 +541,7 @@ class SharedPool(Pool):
             told += mine or [LessonLine(line.rate, line.capacity) for line in stored]
             for j, line in enumerate(stored):
                 pending = sum(reserved.amounts[LINES * i + j] for reserved in self._reserved.values())
+                pending += lines.coming() if j == MAIN else 0
                 given = sum(change.amounts[LINES * i + j] for change in self._changes)
                 spent.append((line.spent - pending - given) % MODULUS)
         return Lesson(
