@@ -10,6 +10,7 @@ from throttle.client import limiter_of, wrap
 from throttle.context import options
 from throttle.costs import Cost, estimate
 from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
+from throttle.jobs.packing import acomplete_many, aembed_many, complete_many, embed_many
 from throttle.limiter import Limiter
 from throttle.limits import load_limits
 from throttle.permit import Permit
@@ -25,6 +26,10 @@ __all__ = [
     "StoreError",
     "ThrottleError",
     "WaitTimeout",
+    "acomplete_many",
+    "aembed_many",
+    "complete_many",
+    "embed_many",
     "estimate",
     "limiter_of",
     "load_limits",
