@@ -69,7 +69,7 @@ def assert_nothing_is_left(client: OpenAI | AsyncOpenAI, refused: int) -> None:
 
 def test_a_refused_call_is_sent_again_by_us_alone(server: Simulator) -> None:
     server.control(faults=[refusal(times=3)])
-    client = wrap(server, max_retries=0)
+    client = wrap(server, max_retries=0, retry=Retry(initial_s=0.01))
     ask(client)
     assert attempts(server) == [429, 429, 429, 200]
     assert_nothing_is_left(client, refused=3)
@@ -77,7 +77,7 @@ def test_a_refused_call_is_sent_again_by_us_alone(server: Simulator) -> None:
 
 def test_refusals_and_the_sdks_own_retries_do_not_multiply(server: Simulator) -> None:
     server.control(faults=[refusal(), {"kind": "500"}])
-    client = wrap(server, max_retries=2, retry=Retry(attempts=4))
+    client = wrap(server, max_retries=2, retry=Retry(attempts=4, initial_s=0.01))
     with pytest.raises(openai.RateLimitError):
         ask(client)
     assert attempts(server) == [429] * 4
