@@ -6,15 +6,19 @@ from openai import OpenAI
 client = throttle.wrap(OpenAI())
 """
 
-from throttle.client import limiter_of, wrap
-from throttle.context import options
-from throttle.costs import Cost, estimate
-from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
-from throttle.jobs.packing import acomplete_many, aembed_many, complete_many, embed_many
-from throttle.limiter import Limiter
-from throttle.limits import load_limits
-from throttle.permit import Permit
-from throttle.retry import Retry
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from throttle.client import limiter_of, wrap
+    from throttle.context import options
+    from throttle.costs import Cost, estimate
+    from throttle.errors import LimitsError, RequestTooLarge, StoreError, ThrottleError, WaitTimeout
+    from throttle.jobs.packing import acomplete_many, aembed_many, complete_many, embed_many
+    from throttle.limiter import Limiter
+    from throttle.limits import load_limits
+    from throttle.permit import Permit
+    from throttle.retry import Retry
 
 __all__ = [
     "Cost",
@@ -38,3 +42,38 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# What is behind a name is imported when the name is first used: a program that only may throttle, a plugin, a command
+# line pay for what they touch. A type checker sees the imports above.
+_HOMES = {
+    "Cost": "throttle.costs",
+    "Limiter": "throttle.limiter",
+    "LimitsError": "throttle.errors",
+    "Permit": "throttle.permit",
+    "RequestTooLarge": "throttle.errors",
+    "Retry": "throttle.retry",
+    "StoreError": "throttle.errors",
+    "ThrottleError": "throttle.errors",
+    "WaitTimeout": "throttle.errors",
+    "acomplete_many": "throttle.jobs.packing",
+    "aembed_many": "throttle.jobs.packing",
+    "complete_many": "throttle.jobs.packing",
+    "embed_many": "throttle.jobs.packing",
+    "estimate": "throttle.costs",
+    "limiter_of": "throttle.client",
+    "load_limits": "throttle.limits",
+    "options": "throttle.context",
+    "wrap": "throttle.client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
