@@ -49,6 +49,9 @@ OWN_FREE = 0.02
 call's error is bounded, and five of a call of half the bucket would be a sixth of it."""
 COLD_RATIO = 2.1
 """What a server may charge of our estimate, at most, before anything is known: twice, and estimates are off by some."""
+COLD_S, COLD_RATIO_LATER = 4.0, 1.8
+"""Where answers are slow, refusals are not: with none for so long, that the server is empty and charges more than
+this besides is worth the one refusal that would tell the level exactly, against a full bucket that spills over."""
 LOOK_S = 0.01
 """How long the very first call looks whether it is alone: threads and tasks of a job start within this."""
 HOLD_S = 1.5
@@ -499,18 +502,25 @@ class Belief:
         return wait
 
     def _wait_cold(self, now: float, own: float, wait: float) -> float:
-        if self._begun is None:
-            self._begin_cold(now)
-        sure = own if self.fixed else COLD_RATIO * own
+        begun = self._begin_cold(now)
+        sure = self._cold_charge(now, own)
         wait = max(wait, (sure - self.filter.level) / self.rate)
         if self.ledger.number == 0:
-            return min(wait, (self._begun or now) + (HOLD_S if self.crowded else LOOK_S) - now)
+            return min(wait, begun + (HOLD_S if self.crowded else LOOK_S) - now)
         return wait
 
-    def _begin_cold(self, now: float) -> None:
+    def _cold_charge(self, now: float, own: float) -> float:
+        """Tell what a call may be charged at most, before anything is known."""
+        if self.fixed:
+            return own
+        return own * (COLD_RATIO if now < self._begin_cold(now) + COLD_S else COLD_RATIO_LATER)
+
+    def _begin_cold(self, now: float) -> float:
         """Take the server for empty from the first look on: that we were idle doesn't say that others were."""
-        self._begun = self._clock = now
-        self.filter.level = 0.0
+        if self._begun is None:
+            self._begun = self._clock = now
+            self.filter.level = 0.0
+        return self._begun
 
     def _margin(self, now: float, k: int, estimate: float) -> float:
         """Tell what must be left once the call has gone."""
@@ -550,10 +560,9 @@ class Belief:
         self._catch_up(now)
         state = self.filter
         own = state.ratios[k] * estimate
-        if self._begun is None:
-            self._begin_cold(now)
+        self._begin_cold(now)
         if not self.known:
-            state.level -= own if self.fixed else COLD_RATIO * own
+            state.level -= self._cold_charge(now, own)
         else:
             state.charge(k, estimate, own * own)
         for front in (self.trickle, self.share):
@@ -784,7 +793,10 @@ class Belief:
         ratio = surprise * surprise / total
         if exact:
             plain = total - surprise * surprise
-            self._startle(now, mark, surprise, surprise < 0 and surprise * surprise > 9 * plain, exact=True)
+            bad = surprise < 0 and surprise * surprise > 9 * plain
+            self._startle(now, mark, surprise, bad, exact=True)
+            if bad:  # what was before says nothing any more, but that there was no more than it says
+                self._clipped_at = max(self._clipped_at, mark.at)
             mild = surprise
         else:
             self._startle(now, mark, surprise, surprise < 0 and ratio > 9, exact=False)
