@@ -532,7 +532,8 @@ class Limiter:
                 permit.pool.waiting,
             )
         if permit._max_wait_s is not None:
-            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s:
+            # what is known here of a shared pool may be old, so there the store decides
+            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s and not isinstance(permit._gate, SharedGate):
                 raise _timeout(permit, hold.meter, wait_s)
             permit.deadline_us = now_us + int(permit._max_wait_s * 1e6)
 

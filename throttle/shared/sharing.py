@@ -68,7 +68,8 @@ class Sharing:
         """
         key = f"{self._namespace}:{account or self._own}:{'+'.join(_word(pool) for pool in pools)}"
         courier = self.courier
-        pool = SharedPool(name, meters, key=key, process=courier.process, label=courier.label)
+        process, label = courier.start_anew()  # if this is another process than the one that made it
+        pool = SharedPool(name, meters, key=key, process=process, label=label)
         return SharedGate(pool, courier, restless=restless)
 
 

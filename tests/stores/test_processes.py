@@ -1,0 +1,129 @@
+"""Real processes on one store: spawned, forked before and after the first use, killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+import pytest
+
+from tests.stores.support import eventually
+from throttle import Limiter
+from throttle.stores import open_store
+from throttle.stores.transition import LEASE_US
+
+LIMITS = {"rpm": 60_000, "tpm": 60_000}
+PROCESSES = 2
+CALLS = 40
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/a.db"
+    return f"{redis_url}?namespace={tmp_path.name.replace('_', '-')}"
+
+
+def prefix(url: str) -> str:
+    return f"{url.partition('namespace=')[2] or 'throttle'}:"
+
+
+def charged(url: str) -> float:
+    """How many tokens the store has charged."""
+    store = open_store(url.partition("?")[0])
+    (report,) = store.report(prefix(url))
+    store.close()
+    return report.lines[-1].spent / (report.lines[-4].capacity / LIMITS["tpm"])
+
+
+def spend(url: str, done: Queue[int]) -> None:
+    limiter = Limiter(LIMITS, store=url)
+    for _ in range(CALLS):
+        with limiter.acquire("m", tokens=10):
+            pass
+    done.put(limiter.snapshot().pools["default"].admitted)
+
+
+def test_spawned_processes_charge_one_bucket(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    processes = [context.Process(target=spend, args=(url, done)) for _ in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    assert [done.get(timeout=60) for _ in processes] == [CALLS] * PROCESSES
+    for process in processes:
+        process.join(10)
+    assert charged(url) == PROCESSES * CALLS * 10
+
+
+def in_child(act: Callable[[], None]) -> None:
+    """Fork, act in the child, and wait for it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("used", [False, True], ids=["before its first use", "after its first use"])
+def test_a_fork_shares_the_bucket(url: str, used: bool) -> None:
+    limiter = Limiter(LIMITS, store=url)
+
+    def call() -> None:
+        limiter.acquire("m", tokens=10, max_wait=10).__enter__().close()
+
+    if used:
+        call()
+    in_child(call)
+    call()
+    assert charged(url) == 10 * (2 + used)
+
+
+KILLED = """
+import sys, os
+from throttle import Limiter
+limiter = Limiter({"rpm": 60_000, "tpm": 60_000}, store=sys.argv[1])
+with limiter.acquire("m", tokens=60_000): pass
+import threading
+threading.Thread(target=lambda: limiter.acquire("m", tokens=50_000).__enter__(), daemon=True).start()
+(gate,) = limiter._routing.gates
+while not gate.shared._reserved: pass
+print("reserved", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_had_reserved_comes_back(tmp_path: Path, redis_url: str) -> None:
+    urls = [f"sqlite:///{tmp_path}/a.db", f"{redis_url}?namespace=killed"]
+    for url in urls:
+        command = [sys.executable, "-c", KILLED, url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "reserved\n"
+            process.send_signal(signal.SIGKILL)
+        assert charged(url) == 110_000
+    for url in urls:
+        limiter = Limiter(LIMITS, store=url)
+
+        def came_back(limiter: Limiter = limiter, url: str = url) -> bool:
+            permit = limiter.try_acquire("m", tokens=0, requests=0)
+            if permit is not None:
+                permit.close()
+            return charged(url) == 60_000
+
+        eventually(came_back, within_s=LEASE_US / 1e6 + 5)
+
+
+def test_a_process_with_a_limiter_ends_when_it_is_done(url: str) -> None:
+    text = "import sys, throttle; throttle.Limiter({'tpm': 600}, store=sys.argv[1]).acquire('m').__enter__().close()"
+    assert subprocess.run([sys.executable, "-c", text, url], timeout=60, check=False).returncode == 0
