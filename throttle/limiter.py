@@ -599,6 +599,8 @@ class Limiter:
             self._weigh(permit, readings)
         with self._lock:
             now_us = self._clock()
+            if readings:
+                self._routing.begin_to_learn(permit)
             pool.answered(now_us, permit, readings, is_error=is_error)
             news = self._routing.learn(permit.account, permit.model, pool, readings, now_us)
             permit._gate.tick_all(now_us)

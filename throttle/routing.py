@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from throttle.account import Account, Identity
 from throttle.errors import LimitsError
@@ -20,8 +20,11 @@ from throttle.limits import LimitsFile, LimitsTable, bundled_path, find_source, 
 from throttle.limits.values import PoolSpec, Variant
 from throttle.meter import BucketMeter, Meter, ResetMeter
 from throttle.metering import Workshop
-from throttle.pool import Pool
+from throttle.pool import ADMITTED, Pool
 from throttle.shared.sharing import Sharing
+
+if TYPE_CHECKING:
+    from throttle.permit import Permit
 
 __all__ = ["LimitsSource", "Route", "Routing"]
 
@@ -164,6 +167,23 @@ class Routing:
             is_plain=[(m.unit, m.counts) for m in meters] == [("requests", ()), ("tokens", ())],
         )
         return route, news
+
+    def begin_to_learn(self, permit: Permit) -> None:
+        """Somebody shows an answer by hand: from now on the meters of its pool follow the server. What the call was
+        charged moves along.
+        """
+        if permit.state != ADMITTED or not any(isinstance(meter, BucketMeter) for meter in permit.meters):
+            return
+        charged = dict(zip(permit.meters, permit.marks, strict=True))
+        amounts = {meter.name: amount for meter, amount in zip(permit.meters, permit.amounts, strict=True)}
+        self.open(permit.account, permit.model, host=self._accounts[permit.account].host or "")
+        now_us = self._clock()
+        permit.meters = permit.pool.meters
+        permit.amounts = tuple(amounts.get(meter.name, 0) for meter in permit.meters)
+        permit.marks = tuple(
+            charged[meter] if meter in charged else meter.take(now_us, amount, permit.row)
+            for meter, amount in zip(permit.meters, permit.amounts, strict=True)
+        )
 
     def _meters_of(self, account: str, spec: PoolSpec, host: str | None) -> tuple[Meter, ...]:
         """Find or make a pool's meters: several gates may stand before one. They learn from when a client comes

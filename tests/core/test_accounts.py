@@ -200,6 +200,20 @@ def test_a_model_without_limits_gets_those_that_the_headers_show() -> None:
     run_virtually(main)
 
 
+def test_answers_that_are_shown_by_hand_are_followed_too() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter({"rpm": 600, "tpm": 60_000}, clock=loop.now_us)
+        for _ in range(3):
+            async with limiter.acquire("m", tokens=1000) as permit:
+                permit.observe(openai_headers(60, 30_000))
+            await asyncio.sleep(1)
+        pool = limiter.snapshot().pools["default"]
+        assert {name: meter.limit for name, meter in pool.meters.items()} == {"rpm": 60, "tpm": 30_000}
+        assert (pool.under_way, pool.admitted) == (0, 3)
+
+    run_virtually(main)
+
+
 # accounts and pools
 
 
