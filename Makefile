@@ -2,16 +2,19 @@
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# the lower bound of pyproject.toml
+OLDEST_SDK := 2.20.0
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := pyproject.toml limits.yaml
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test oldest lint bench clean
 
 help:
 	@echo "make demo    run a real job through a wrapped client against the bundled simulator (no key, no network)"
 	@echo "make test    run the tests"
+	@echo "make oldest  run the wire's tests with the oldest SDK that is supported, in an environment of its own"
 	@echo "make lint    check style and types"
 	@echo "make bench   throttle against the plain SDK, in under two minutes"
 	@echo "make clean   remove the virtual environments and caches"
@@ -21,6 +24,9 @@ demo: .venv-demo/ready
 
 test: .venv/ready
 	.venv/bin/python -m pytest
+
+oldest: .venv/ready
+	.venv/bin/python -m benchmarks wire --quick --suite --sdk $(OLDEST_SDK)
 
 lint: .venv/ready
 	.venv/bin/ruff check .
