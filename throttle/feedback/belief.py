@@ -96,6 +96,8 @@ MISFIT_MOST = 4.0
 """Mean of squared surprises over what was expected of them, beyond which everything is doubted."""
 LEARN = 0.05
 """Step of the slow averages: twenty answers."""
+BLAME_S = 10.0
+"""A level that was unknown for longer than this and then missing was used up, not taken in a burst."""
 RARE_S = 40.0
 """Answers that come half as seldom count for half of what is thought of the fit: waiting for twenty would take for
 ever."""
@@ -264,6 +266,7 @@ class Belief:
         self._burst_at = self._clock
         self._misfit = 1.0
         self._answered_at = self._clock
+        self._sure_at = self._clock
         self._clipped_at = self._clock
         self._newest_at = self._clock
         self._confirmed = 0.0
@@ -796,7 +799,9 @@ class Belief:
             bad = surprise < 0 and surprise * surprise > 9 * plain
             self._startle(now, mark, surprise, bad, exact=True)
             if bad:  # what was before says nothing any more, but that there was no more than it says
+                self._blame_others(mark.at, surprise)
                 self._clipped_at = max(self._clipped_at, mark.at)
+            self._sure_at = max(self._sure_at, mark.at)
             mild = surprise
         else:
             self._startle(now, mark, surprise, surprise < 0 and ratio > 9, exact=False)
@@ -849,6 +854,18 @@ class Belief:
         own = self.ledger.between(mark.at - 0.5, mark.at + 0.5)
         if exact or -surprise > own:  # more than calls of ours out of order could explain
             self._burst = max(self._burst, min(BURST_MOST * self.limit, -BURST_SCALE * surprise))
+
+    def _blame_others(self, at: float, surprise: float) -> None:
+        """Where answers come too seldom to show it, what is missing since the level was last known was taken by
+        others."""
+        span = at - max(self._sure_at, self._confirmed_at)
+        if span < BLAME_S:
+            return
+        state = self.filter
+        taken = min(0.9 * self.rate, -surprise / span)
+        if taken > state.others:
+            state.others += 0.5 * (taken - state.others)
+            state.cov[1][1] = max(state.cov[1][1], (0.5 * (taken - state.others)) ** 2)
 
     def _tune(self, ratio: float, order: float, squares: float, others: float) -> None:
         """Let each source of noise answer for the surprises in which it had a share."""
