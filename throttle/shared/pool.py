@@ -110,7 +110,7 @@ class SharedPool(Pool):
         self._out: Out | None = None
         self._unanswered = False
         self._at_once: Ticket | None = None
-        self._exchanges = 0
+        self.exchanges = 0
         self._reserved: dict[Ticket, Reserved] = {}
         self._charged: weakref.WeakKeyDictionary[Any, tuple[int, ...]] = weakref.WeakKeyDictionary()
         self._changes: list[Change] = []
@@ -257,10 +257,10 @@ class SharedPool(Pool):
         shows = now_us >= self._shown_at_us + PRESENCE_EVERY_US
         if shows:
             self._shown_at_us = now_us
-        self._exchanges += 1
+        self.exchanges += 1
         exchange = Exchange(
             process=self.process,
-            number=self._exchanges,
+            number=self.exchanges,
             digest=self._digest,
             version=self.answer.version if self.answer is not None else 0,
             asks=tuple(self._ask(now_us, ticket) for ticket in tickets),
@@ -343,7 +343,7 @@ class SharedPool(Pool):
     def start_anew(self, process: str, label: str) -> None:
         """After a fork this is another process: what was reserved is the parent's."""
         self.process, self.label = process, label
-        self._out, self._exchanges = None, 0
+        self._out, self.exchanges = None, 0
         self._reserved.clear()
         self._charged.clear()
         self._changes, self._sent, self._held_leases, self._pause_until_us = [], [], [], 0
