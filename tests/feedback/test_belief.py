@@ -239,6 +239,14 @@ def test_headroom_is_left_to_others_and_does_not_lower_what_one_call_may_cost() 
     assert meter.largest == 600
 
 
+def test_many_models_share_what_is_known_of_the_last() -> None:
+    meter = belief(limit=1e9)
+    for n in range(3000):
+        meter.take(n * 1000, 10, f"ft:{n}")
+    assert len(meter.filter.ratios) == 6
+    assert len(meter.snapshot(S).ratios) <= 1024
+
+
 def test_memory_is_bounded_whatever_the_load() -> None:
     meter, now_us = belief(limit=1e9), 0
     for _ in range(3 * MOST_ENTRIES):

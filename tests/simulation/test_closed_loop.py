@@ -1,4 +1,4 @@
-"""A slice of the matrix: the closed loop in worlds of every kind. The whole of it: python -m benchmarks closed-loop."""
+"""A slice of the matrix: the closed loop in worlds of every kind. The whole of it: python -m benchmarks closed_loop."""
 
 from __future__ import annotations
 

@@ -110,6 +110,8 @@ BRIMFUL_MOST = 5
 EASE_ABOVE = 0.25
 """Share of the limit that must be there beyond the cushion for the short way: in a saturated meter every look
 counts."""
+RATIOS_MOST, NAMES_MOST = 6, 1024
+"""Models with a ratio of their own, and names remembered: an answer costs the square of the former."""
 EASE_S = 0.05
 """How long the short way may be taken before the filter catches up: a twelve-hundredth of a minute's refill is lost
 at most."""
@@ -600,17 +602,19 @@ class Belief:
     # -- time and charges ----------------------------------------------------------------------------------------------
 
     def _of(self, model: str) -> int:
-        """Find the model's place in the state; a meter whose charge is fixed knows no models."""
+        """Find the model's place in the state. A meter whose charge is fixed knows no models; where there are many, the
+        later ones share a place."""
         k = self._index.get(model, -1)
         if k < 0:
-            if self.fixed and self._pending:
-                k = 0
+            if len(self._pending) >= (1 if self.fixed else RATIOS_MOST):
+                k = len(self._pending) - 1
             else:
                 self._catch_up(self._clock)
                 k = self.filter.add_model(sure=self.blind)
                 self.ledger.totals.append(0.0)
                 self._pending.append(0.0)
-            self._index[model] = k
+            if len(self._index) < NAMES_MOST:
+                self._index[model] = k
         return k
 
     def _catch_up(self, now: float) -> None:
