@@ -6,16 +6,22 @@ import asyncio
 import gc
 import logging
 import threading
+import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from openai import AsyncOpenAI
 
+import throttle
 from tests.stores.support import LIMITS, FlakyStore, eventually, gate_of, quiet
 from throttle import Limiter, RequestTooLarge, StoreError, WaitTimeout
 from throttle.shared.clock import StoreClock
 from throttle.shared.lines import COUNT, LINES
+from throttle.simulator import in_thread
+from throttle.stores.protocol import Answer
 
 
 def pair(store: FlakyStore, **more: object) -> tuple[Limiter, Limiter]:
@@ -302,3 +308,72 @@ def test_unknown_urls_are_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as caught:
             Limiter(LIMITS, store=url)
         assert "\n" not in str(caught.value)
+
+
+# limits that change, clocks that differ, servers
+
+
+def test_a_limit_that_changes_in_its_file_reaches_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "limits.yaml"
+    text = "version: 1\nfamilies: {f: {models: [m]}}\ntiers: {tier-1: {f: {tpm: 6000}}}\n"
+    path.write_text(text)
+    store = FlakyStore()
+    limiter = Limiter(str(path), tier="tier-1", store=store)
+    limiter.acquire("m", tokens=6000).__enter__().close()
+    path.write_text(text.replace("6000", "12000000"))
+
+    def followed() -> bool:
+        limiter.try_acquire("m", tokens=0)
+        (state,) = store.inner.pools.values()
+        return state.lines[0].rate >= 12_000_000
+
+    eventually(followed)
+    with limiter.acquire("m", tokens=10_000, max_wait=5):
+        pass
+
+
+def test_hosts_whose_clocks_differ_share_exactly() -> None:
+    def skewed() -> int:
+        return time.monotonic_ns() // 1000 + 3_600_000_000
+
+    store = FlakyStore()
+    one, two = Limiter(LIMITS, store=store), Limiter(LIMITS, store=store, clock=skewed)
+    one.acquire("m", tokens=6000).__enter__().close()
+    with two.acquire("m", tokens=40) as permit:
+        assert 0.3 < permit.waited_s < 2
+
+
+def test_a_store_that_breaks_in_an_unforeseen_way_hangs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FlakyStore):
+        def exchange(self, wants: object) -> list[Answer]:
+            raise ZeroDivisionError("a bug")
+
+    limiter = Limiter(LIMITS, store=Broken())
+    with caplog.at_level(logging.WARNING, "throttle"):
+        limiter.acquire("m", max_wait=5).__enter__().close()
+    assert "ZeroDivisionError: a bug" in caplog.text
+
+
+@pytest.mark.parametrize("start", ["full", "empty"])
+def test_eight_limiters_that_start_together_meet_no_refusal(start: str) -> None:
+    store = FlakyStore()
+    limits = {"rpm": 6000, "tpm": 600_000, "charge": "characters"}
+
+    async def one(limiter: Limiter, url: str) -> None:
+        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as plain:
+            client = throttle.wrap(plain, limiter=limiter)
+            messages: Any = [{"role": "user", "content": "word " * 200}]
+
+            async def call() -> None:
+                await client.chat.completions.create(model="m", messages=messages, max_tokens=5)
+
+            await asyncio.gather(*(call() for _ in range(4)))
+
+    async def main(url: str) -> None:
+        limiters = [Limiter(limits, store=store, pacing="burst") for _ in range(8)]
+        await asyncio.gather(*(one(limiter, url) for limiter in limiters))
+
+    with in_thread(limits={"rpm": 6000, "tpm": 600_000}, start=start, charge="characters") as server:
+        asyncio.run(main(server.base_url))
+        summary = server.summary()
+    assert (summary.admitted, summary.refused) == (32, 0)

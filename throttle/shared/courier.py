@@ -21,7 +21,7 @@ from throttle.errors import StoreError
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
 from throttle.shared.standin import StandIn
-from throttle.stores.protocol import Exchange, Store
+from throttle.stores.protocol import Answer, Exchange, Store
 
 if TYPE_CHECKING:
     from throttle.limiter import Limiter
@@ -87,6 +87,14 @@ class Courier:
     # the thread
 
     def _run(self) -> None:
+        try:
+            self._serve_until_idle()
+        except BaseException:
+            with self._bell:
+                self._thread = None  # so that the next post starts another one
+            raise
+
+    def _serve_until_idle(self) -> None:
         idle_since = time.monotonic()
         while True:
             gates = self._next()
@@ -102,9 +110,9 @@ class Courier:
             with self._bell:
                 idle = time.monotonic() - idle_since > LINGER_S
                 if not self._posted and (idle or self._limiter() is None):
+                    self.store.close()  # under the bell, before another thread may use it
                     self._thread = None
-                    break
-        self.store.close()
+                    return
 
     def _next(self) -> list[SharedGate]:
         with self._bell:
@@ -134,7 +142,7 @@ class Courier:
             return
         sent_us = limiter._clock()
         try:
-            answers = (self._away or self.store).exchange([(gate.shared.key, exchange) for gate, exchange in batch])
+            answers = self._exchange(self._away or self.store, [(gate.shared.key, brought) for gate, brought in batch])
         except StoreError as error:
             self._fail(limiter, [gate for gate, _ in batch], error)
             return
@@ -151,6 +159,18 @@ class Courier:
             logger.warning("the store answers again")
         for pool, line in news:
             logger.warning("pool %s: %s", pool.name, line)
+
+    def _exchange(self, store: Store | StandIn, wants: list[tuple[str, Exchange]]) -> list[Answer]:
+        """Carry exchanges to a store; whatever goes wrong there is a StoreError."""
+        try:
+            answers = store.exchange(wants)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(f"store {store!r} failed: {type(error).__name__}: {error}") from error
+        if len(answers) != len(wants):
+            raise StoreError(f"store {store!r} gave {len(answers)} answers to {len(wants)} exchanges")
+        return answers
 
     # a store that is away
 
@@ -183,7 +203,7 @@ class Courier:
         with limiter._lock:
             repeated = [(key, pool.repeated(lost)) for key, pool in pools.items() if (lost := away.lost[key])]
         try:
-            answers = self.store.exchange(repeated)
+            answers = self._exchange(self.store, repeated)
         except StoreError:
             self._retry_s = min(RETRY_MOST_S, 2 * self._retry_s)
             self._retry_at = time.monotonic() + self._retry_s

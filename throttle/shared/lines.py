@@ -26,6 +26,7 @@ from throttle.stores.protocol import MODULUS, LessonLine, Line, StoredLine
 
 __all__ = [
     "COUNT",
+    "LARGEST",
     "LINES",
     "MAIN",
     "BeliefLines",

@@ -33,7 +33,7 @@ from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount, InFlightMeter, Meter, ResetMeter
 from throttle.pool import ADMITTED, WAITING, Hold, Pool, Ticket
 from throttle.shared.clock import StoreClock
-from throttle.shared.lines import COUNT, LINES, MAIN, MeterLines, Scale, Seen, lines_of, spent_between
+from throttle.shared.lines import COUNT, LARGEST, LINES, MAIN, MeterLines, Scale, Seen, lines_of, spent_between
 from throttle.stores.protocol import (
     MODULUS,
     OTHER,
@@ -140,6 +140,11 @@ class SharedPool(Pool):
         return True
 
     def tick(self, now_us: int) -> list[Ticket]:
+        if self._is_outdated():
+            for ticket in list(self._reserved):
+                self._unreserve(ticket)
+            self._define()
+            self._joined = False
         for ticket, reserved in list(self._reserved.items()):
             if now_us > max(reserved.at_us, self.paused_until_us) + STALE_US or (
                 self.paused_until_us > now_us and self.paused_until_us > reserved.at_us + STALE_US
@@ -356,10 +361,21 @@ class SharedPool(Pool):
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
         self._spent: list[StoredLine] = []
+        self._limits = [lines.meter.limit for lines in found]
         windows = [lines.meter.window_s for lines in found]
         self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
         self._text = json.dumps([self.name.partition("@")[0], *(_told(lines) for lines in found)])
         self._digest = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+
+    def _is_outdated(self) -> bool:
+        """Tell whether a limit was changed here: by its file, or by the server to more than its lines can hold."""
+        for i, lines in enumerate(self._lines):
+            meter = lines.meter
+            if meter.limit != self._limits[i] and meter.origin != "server":
+                return True
+            if meter.limit * lines.scale.grains >= LARGEST and meter.limit > self._limits[i]:
+                return True
+        return False
 
     def _definition(self, now_us: int, tickets: list[Ticket]) -> Definition:
         """Define the pool. Who asks first may go first, where nobody queues behind."""
