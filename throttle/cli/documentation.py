@@ -22,6 +22,9 @@ SHORTEST: Final = 40
 LONGEST: Final = 12_000
 """Characters: from a sentence to about three thousand tokens."""
 
+TAIL_PART: Final = 0.1
+"""The last part of a job, which has no whole modules: a long call at the very end would leave figures to chance."""
+
 MODULES_PART: Final = 0.06
 """The part of a job that is whole modules; the rest is single functions and classes."""
 
@@ -50,8 +53,9 @@ def job_lines(count: int, *, model: str, seed: int = 7, directory: Path | None =
         if len(modules) >= wanted_modules and len(others) >= count - wanted_modules:
             break
     chosen = (modules[:wanted_modules] + others)[:count]
-    draw.shuffle(chosen)
-    return [_line(number, passage, model) for number, passage in enumerate(chosen, 1)]
+    body, tail = chosen[: -round(count * TAIL_PART)], chosen[-round(count * TAIL_PART) :]
+    draw.shuffle(body)
+    return [_line(number, passage, model) for number, passage in enumerate(body + tail, 1)]
 
 
 def _sources(root: Path, draw: random.Random) -> list[tuple[Path, str]]:
