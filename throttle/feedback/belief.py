@@ -863,7 +863,7 @@ class Belief:
         """Where answers come too seldom to show it, what is missing since the level was last known was taken by
         others."""
         span = at - max(self._sure_at, self._confirmed_at)
-        if span < BLAME_S:
+        if span < BLAME_S or self.blind:  # without headers nothing would ever take it back
             return
         state = self.filter
         taken = min(0.9 * self.rate, -surprise / span)
