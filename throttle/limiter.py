@@ -633,16 +633,18 @@ class Limiter:
             self._note(permit, "withdraw")
 
     def _release(self, permit: Permit) -> None:
-        if not self._lock.acquire(blocking=False):
+        lock = self._lock
+        if not lock.acquire(False):
             self._note(permit, "release")
             return
         try:
             pool = permit.pool
-            now_us = self._clock()
-            if pool.release(now_us, permit) and pool.waiting:
-                permit._gate.tick(now_us)
+            if not pool.release_at_once(permit):
+                now_us = self._clock()
+                if pool.release(now_us, permit) and pool.waiting:
+                    permit._gate.tick(now_us)
         finally:
-            self._lock.release()
+            lock.release()
         if self._notes:
             self._carry_out_notes()
 

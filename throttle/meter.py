@@ -215,7 +215,8 @@ class BucketMeter:
     def take(self, now_us: int, amount: Amount, model: str) -> int:
         bucket = self.bucket
         grains = amount * bucket.window_us if type(amount) is int else grains_of(amount, bucket.window_us)
-        bucket.advance(now_us)
+        if now_us > bucket.at_us:
+            bucket.advance(now_us)
         bucket.level -= grains
         return grains
 

@@ -59,7 +59,8 @@ class Permit(Ticket):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self.state == ADMITTED:
+            self.limiter._release(self)
 
     def __await__(self) -> Generator[Any, Any, Self]:
         limiter = self.limiter
@@ -89,7 +90,8 @@ class Permit(Ticket):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self.state == ADMITTED:
+            self.limiter._release(self)
 
     def _is_waiting(self) -> bool:
         return self.state == WAITING

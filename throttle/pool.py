@@ -283,6 +283,16 @@ class Pool:
                 meter.release(now_us, mark)
         return True
 
+    def release_at_once(self, ticket: Ticket) -> bool:
+        """End the call where its end concerns nobody: none waits, no meter gives a place back, it is no probe. False
+        where it does; then nothing is done, and `release` is for it.
+        """
+        if self.waiting or self._frees or ticket.state != ADMITTED or ticket is self._breaker.probe:
+            return False
+        ticket.state = ENDED
+        self.under_way -= 1
+        return True
+
     def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
         """Replace what was charged in `unit` by what the call really cost."""
         ticket.marks = tuple(
@@ -444,9 +454,10 @@ class Pool:
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
         row = ticket.row
-        ticket.marks = tuple(
-            [meter.take(now_us, amount, row) for meter, amount in zip(self.meters, ticket.amounts, strict=True)]
-        )
+        marks = []
+        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
+            marks.append(meter.take(now_us, amount, row))
+        ticket.marks = tuple(marks)
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
         if self._breaker.probing:
