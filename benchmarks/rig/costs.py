@@ -24,7 +24,7 @@ __all__ = ["acquiring", "calling", "importing", "threads", "waiting"]
 Line = tuple[str, float, str, float | None]
 
 MODEL: Final = "gpt-4o-mini"
-AMPLE: Final = {"rpm": 10**9, "tpm": 10**12}
+AMPLE: Final = {"rpm": 10**8, "tpm": 10**11}
 BODY: Final = {
     "model": MODEL,
     "messages": [{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "Is the sea blue?"}],
@@ -80,17 +80,21 @@ class Bare:
 def acquiring(quick: bool) -> Iterator[Line]:
     """An `acquire` with nobody in front of it, over two meters."""
     times, rounds = (20_000, 5) if quick else (50_000, 11)
-    bare, exact, learning = Bare(1e9, 1e12), throttle.Limiter(AMPLE), _learning_limiter()
+    bare, exact = Bare(1e8, 1e11), throttle.Limiter(AMPLE)
+    learning, lonely = _learning_limiter(), _learning_limiter()
+    under_way = learning.acquire(MODEL, tokens=900).__enter__()
     work = {
         "bare arithmetic of two buckets under a lock": _timed(lambda: bare.take(1, 900)),
         "with limiter.acquire(...)": _timed_with(exact),
-        "the same, following the server (the loop on)": _timed_with(learning),
+        "the same, following the server, calls under way": _timed_with(learning),
+        "the same, following the server, no other call": _timed_with(lonely),
         "async with limiter.acquire(...)": _timed_async(exact),
-        "the same, following the server (the loop on) ": _timed_async(learning),
+        "the same, following the server, calls under way ": _timed_async(learning),
         "try_acquire, cancelled": _timed(lambda: exact.try_acquire(MODEL, tokens=900).cancel()),  # type: ignore[union-attr]
         "wait_time": _timed(lambda: exact.wait_time(MODEL, tokens=900)),
     }
     found = _in_turns(work, times, rounds)
+    under_way.close()
     floor = next(iter(found.values()))
     for name, seconds in found.items():
         yield name, seconds * 1e6, "µs", None if seconds == floor else floor * 1e6
