@@ -138,6 +138,7 @@ class Job:
         self._settings = Settings(max_tries=max_tries, patience_s=patience_s)
         self._prices = load_prices(prices) if prices is not None else Prices({})
         self._budget = Budget(max_tokens_total, max_cost)
+        self._source = open_source(source)
         self._index = Index()
         self._answers: Journal | None = None
         self._failed: Journal | None = None
@@ -145,7 +146,6 @@ class Job:
         self._engine: Engine | None = None
         self._tally: Tally | None = None
         self._stop_reason: str | None = None
-        self._source = open_source(source)
         try:
             self._refuse_same_file(source)
             self._check(on_read)
