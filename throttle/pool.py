@@ -182,8 +182,9 @@ class Pool:
                 return False
         alone = not self.under_way
         row = ticket.row
-        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
-            if meter.ready_at(now_us, amount, row, alone) > now_us:
+        amounts = ticket.amounts  # by place: a strict `zip` costs as much as asking a bucket
+        for i, meter in enumerate(self.meters):
+            if meter.ready_at(now_us, amounts[i], row, alone) > now_us:
                 return False
         ticket.asked_us = now_us
         self._admit(now_us, ticket, 0)
@@ -454,9 +455,9 @@ class Pool:
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
         row = ticket.row
-        marks = []
-        for meter, amount in zip(self.meters, ticket.amounts, strict=True):
-            marks.append(meter.take(now_us, amount, row))
+        marks, amounts = [], ticket.amounts
+        for i, meter in enumerate(self.meters):
+            marks.append(meter.take(now_us, amounts[i], row))
         ticket.marks = tuple(marks)
         ticket.state = ADMITTED
         ticket.waited_us = waited_us
