@@ -15,8 +15,8 @@ def test_the_memory_store_is_the_transition() -> None:
 
 
 def test_a_sqlite_file_keeps_every_figure(tmp_path: Path) -> None:
-    check_store(lambda clock: SqliteStore(tmp_path / "a.db", clock=clock), seeds=range(60))
+    check_store(lambda clock: SqliteStore(tmp_path / "a.db", clock=clock), seeds=range(40))
 
 
 def test_the_script_computes_what_the_transition_computes(redis_url: str) -> None:
-    check_store(lambda clock: RedisStore(redis_url, clock=clock), seeds=range(120))
+    check_store(lambda clock: RedisStore(redis_url, clock=clock), seeds=range(80))

@@ -199,8 +199,8 @@ class Courier:
 
     def _try_again(self, limiter: Limiter, away: StandIn) -> None:
         """Ask the store again; if it answers, tell it what happened meanwhile."""
-        pools = {gate.shared.key: gate.shared for gate in self._gates if gate.shared.key in away.lost}
         with limiter._lock:
+            pools = {gate.shared.key: gate.shared for gate in self._gates if gate.shared.key in away.lost}
             repeated = [(key, pool.repeated(lost)) for key, pool in pools.items() if (lost := away.lost[key])]
         try:
             answers = self._exchange(self.store, repeated)
@@ -213,8 +213,8 @@ class Courier:
             for key, pool in pools.items():
                 pool.come_back(away.lost[key], told.get(key), away.charged(key))
             self._away, self._retry_s = None, RETRY_FIRST_S
-        for gate in list(self._gates):
-            self.post(gate)
+            for gate in list(self._gates):
+                self.post(gate)
 
 
 _CONSEQUENCES: Final = {
