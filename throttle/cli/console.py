@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
-__all__ = ["print_json", "stderr", "stdout"]
+__all__ = ["counting", "print_json", "stderr", "stdout"]
 
 PLAIN_WIDTH = 80
 """How wide tables are where no terminal says."""
@@ -22,6 +24,17 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Make the console for what is said besides: progress, and why something stopped."""
     return _console(sys.stderr)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far a count has come, inside the block; elsewhere say nothing."""
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda count: None
+        return
+    with console.status("") as status:
+        yield lambda count: status.update(f"{what} {count:,}")
 
 
 def print_json(value: Any) -> None:

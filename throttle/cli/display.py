@@ -132,7 +132,9 @@ def plain_line(view: View) -> str:
         parts.append(f"{amount(progress.failed)} failed")
     for pool in view.pools[:MOST_POOLS]:
         prefix = f"{pool.name} " if len(view.pools) > 1 else ""
-        parts += [f"{prefix}{meter.name} {amount(max(0, meter.level))}" for meter in pool.meters.values()]
+        for meter in pool.meters.values():
+            binds = " (binds)" if view.binding == (pool.name, meter.name) else ""
+            parts.append(f"{prefix}{meter.name} {amount(max(0, meter.level))}{binds}")
     if view.costs:
         parts.append(f"cost {progress.cost:.4f}")
     parts.append(f"ETA {duration(progress.eta_s)}" if progress.outage_s is None else "server out of reach")

@@ -50,7 +50,7 @@ def plan(
 
     The job's calls go through the same pools as in a run, in virtual time. Exits with 1 if a line can go under no tier.
     """
-    from throttle.cli.console import print_json, stdout
+    from throttle.cli.console import counting, print_json, stdout
     from throttle.jobs.planning import plan as make_plan
 
     if plot is not None:
@@ -58,16 +58,18 @@ def plan(
 
         check_drawable(plot)
     table, only = limits_and_tier(limits, tier[0] if tier else None, rpm, tpm)
-    made = make_plan(
-        "/dev/stdin" if source == "-" else source,
-        table,
-        tiers=tier if only is not None else None,
-        endpoint=endpoint,
-        pack=pack,
-        prices=prices,
-        latency_s=latency,
-        base_url=base_url,
-    )
+    with counting("counting lines:") as on_read:
+        made = make_plan(
+            "/dev/stdin" if source == "-" else source,
+            table,
+            tiers=tier if only is not None else None,
+            endpoint=endpoint,
+            pack=pack,
+            prices=prices,
+            latency_s=latency,
+            base_url=base_url,
+            on_read=on_read,
+        )
     if plot is not None:
         from throttle.cli.plot import draw
 

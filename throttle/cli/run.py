@@ -84,7 +84,7 @@ def run(
     import anyio
 
     import throttle
-    from throttle.cli.console import print_json
+    from throttle.cli.console import counting, print_json
     from throttle.jobs.job import Job
 
     if pacing not in PACINGS:
@@ -97,20 +97,23 @@ def run(
         tier=tier,
         pacing=cast("HowToPace", pacing),
     )
-    with Job(
-        _source(source),
-        output,
-        failures=failures,
-        endpoint=endpoint,
-        retry_failed=retry_failed,
-        in_order=in_order,
-        pack=pack,
-        max_in_flight=connections,
-        max_tries=max_tries,
-        max_tokens_total=max_tokens_total,
-        max_cost=max_cost,
-        prices=prices,
-    ) as job:
+    with counting("checking lines:") as on_read:
+        job = Job(
+            _source(source),
+            output,
+            failures=failures,
+            endpoint=endpoint,
+            retry_failed=retry_failed,
+            in_order=in_order,
+            pack=pack,
+            max_in_flight=connections,
+            max_tries=max_tries,
+            max_tokens_total=max_tokens_total,
+            max_cost=max_cost,
+            prices=prices,
+            on_read=on_read,
+        )
+    with job:
         report = anyio.run(_run, job, client, prices is not None, json)
         if json:
             print_json(_as_json(report, job, throttle.limiter_of(client)))

@@ -1,9 +1,8 @@
 """The run of a job: which call begins when, and what follows from each that ends. Its only I/O is sending.
 
 For each lane a feeder begins calls: always a few more than the limiter lets go, so that the limiter is never out of
-    work and memory
-stays flat. How many calls are out at once then needs no setting: it is the limit's rate times the latency. What ends
-is recorded before anything else happens with it.
+work and memory stays flat. How many calls are out at once then needs no setting: it is the limit's rate times the
+latency. What ends is recorded before anything else happens with it.
 
 Rules for whoever edits this file:
 
@@ -41,8 +40,7 @@ MOST_AHEAD: Final = 32
 """How many calls of a lane wait in the limiter at most."""
 
 DOUBTS: Final = 10
-"""So many lines refused alike for what is seldom a line's own fault, in a lane that never had an answer, and the
-run stops."""
+"""So many lines refused for what is seldom their own fault, in a lane without any answer, stop the run."""
 
 MANY_DOUBTS: Final = 100
 """The same, for what may well be each line's own fault."""

@@ -99,8 +99,7 @@ class Index:
         return True
 
     def mark_failed(self, custom_id: str, attempts: int, at: int) -> None:
-        """Note that a line failed after so many attempts, as byte `at` of the failures tells; no matter for one
-        that was answered."""
+        """Note that a line failed after so many attempts, told at byte `at` of the failures; an answer outranks it."""
         self._base.execute(
             "UPDATE lines SET state = ?, attempts = ?, answer = ? WHERE name = ? AND state <> ?",
             (FAILED, attempts, at, _name(custom_id), ANSWERED),

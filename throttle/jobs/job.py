@@ -280,8 +280,7 @@ class Job:
         return self._report(anyio.current_time() - begun_s)
 
     def stop(self, reason: str = "interrupted", *, at_once: bool = False) -> None:
-        """Begin no more calls and wait for those that are out; `at_once`: give those up as well. From the loop's
-        thread only."""
+        """Begin no more calls, wait for those that are out; `at_once`: give those up. From the loop's thread only."""
         self._stop_reason = self._stop_reason or reason
         if self._engine is not None:
             self._engine.stop(reason, at_once=at_once)
@@ -401,8 +400,7 @@ def _failures_path(output: Path | None, given: str | os.PathLike[str] | None) ->
 
 
 def _files_allowed(wanted: int) -> int:
-    """Tell how many files the process may have open, raising the soft bound towards the hard one where it is too
-    low."""
+    """Tell how many files the process may have open, raising the soft bound towards the hard one if need be."""
     try:
         import resource
     except ImportError:

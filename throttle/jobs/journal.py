@@ -1,10 +1,9 @@
 """The files that answers and failures are written to, a line each, as they come.
 
 Such a file is its own journal: a line that stands in it with its end is done, whatever happens to the process
-    afterwards. A last line
-without its end was torn by the process's or the machine's death and is cut off. Lines are only ever appended;
-rewriting (order, clearing out what was retried) goes by way of a second file that takes the first one's place at
-once.
+afterwards. A last line without its end was torn by the process's or the machine's death and is cut off. Lines are only
+ever appended; rewriting (order, clearing out what was retried) goes by way of a second file that takes the first one's
+place at once.
 """
 
 from __future__ import annotations

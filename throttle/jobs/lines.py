@@ -53,8 +53,7 @@ class Line:
 
     @property
     def digest(self) -> bytes:
-        """Eight bytes that tell this request from another under the same name; spacing and order of keys don't
-        matter."""
+        """Eight bytes that tell this request from another of its name; spacing and order of keys don't matter."""
         text = json.dumps([self.endpoint, self.body], sort_keys=True, separators=(",", ":"))
         return blake2b(text.encode(), digest_size=8).digest()
 

@@ -75,8 +75,7 @@ class Packer:
         return halves
 
     def passed(self, lane: Lane, load: Load) -> None:
-        """Learn that a load was answered: where both halves of a refused one were, its size was what was wrong
-        with it."""
+        """Learn that a load was answered. Where both halves of a refused one were, it was its size that was wrong."""
         halved = self._halves.pop(load, None)
         if halved is None:
             return

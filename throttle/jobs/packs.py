@@ -1,9 +1,8 @@
 """Many prompts in one request: how they go in, how they fit, how their answers come apart. Pure.
 
 Two endpoints take lists: embeddings (`input`) and legacy completions (`prompt`). Their own bounds, as OpenAI gives
-    them: an embeddings
-request takes 2,048 inputs and 300,000 tokens in all; of completions each prompt has the model's context for itself,
-so that only the pool's bucket bounds their sum.
+them: an embeddings request takes 2,048 inputs and 300,000 tokens in all; of completions each prompt has the model's
+context for itself, so that only the pool's bucket bounds their sum.
 
 Answers carry an index and may come in any order. Of completions with `n` choices it is `prompt * n + k`.
 """
@@ -42,8 +41,7 @@ MOST_ITEMS: Final = 2048
 MOST_EMBEDDING_TOKENS: Final = 300_000
 
 PART_OF_BUCKET: Final = 0.5
-"""A pack takes at most this part of the pool's bucket: one that takes all of it would wait for a brimful bucket,
-which then spills."""
+"""A pack takes no more of a bucket: one that takes all of it waits until it is brimful, and then it spills."""
 
 Item = str | list[int]
 """A prompt or input: a text, or tokens."""

@@ -96,8 +96,7 @@ class Result:
 
 
 def digest_of_id(id: str) -> bytes | None:
-    """Return the digest in the id of an output line; None for a line that something else wrote (the Batch API
-    itself, say)."""
+    """Return the digest in the id of an output line; None for lines of others, the Batch API's say."""
     try:
         return bytes.fromhex(id.removeprefix(ID_PREFIX)) if id.startswith(ID_PREFIX) else None
     except ValueError:

@@ -65,8 +65,7 @@ def results(source: Source, client: AnyClient, output: Any = None, **settings: A
 
 
 def aresults(source: Source, client: AnyClient, output: Any = None, **settings: Any) -> Results:
-    """Do what `results` does, in asyncio or trio: `async with aresults(…) as incoming: async for result in
-    incoming: …`."""
+    """Do what `results` does, in asyncio or trio, inside `async with aresults(…) as incoming:`."""
     return Results(source, client, output, settings)
 
 

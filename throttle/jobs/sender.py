@@ -1,13 +1,13 @@
 """Sending one request through the SDK, so that its answer comes back byte for byte.
 
-Works on any client, wrapped or not, sync or async: a copy of it is made (the SDK's `copy` stays throttled on the same
-    limiter) and on
-the copy the SDK's `_prepare_request` is watched, which it calls for every attempt after all waiting, right before the
+Works on any client, wrapped or not, sync or async. A copy of it is made, which stays throttled on the same limiter, and
+on the copy the SDK's `_prepare_request` is watched: it is called for every attempt, after all waiting, right before the
 attempt is sent.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -57,7 +57,7 @@ class Sender:
             client: wrapped or not.
             threads: how many calls of a sync client are out at once.
         """
-        self._client: Any = _copy(client)
+        self._client: Any = copy.copy(client)
         self.sync = isinstance(client, OpenAI)
         self.base_url = str(client.base_url)
         self._threads = threads
@@ -94,10 +94,6 @@ class Sender:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
         return self._limiter
-
-
-def _copy(client: Any) -> Any:
-    return client.copy()
 
 
 def _watched(prepare: Callable[[Any], None]) -> Callable[[Any], None]:

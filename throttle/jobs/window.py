@@ -1,10 +1,9 @@
 """How many calls to have out at once where no limit says: found by trying. Pure; time is an argument.
 
-A pool with limits needs none of this: its limiter lets calls go at the pool's rate, so that as many are out as the
-    rate times the
-latency. Where nothing is known of a model's limits, more calls at once give more answers a second until the server
-(or this machine) is busy; from then on they only wait there instead of here. So: grow while growing pays, and stay
-where it stops paying.
+A pool with limits needs none of this: its limiter lets calls go at the pool's rate, so that as many are out as the rate
+times the latency. Where nothing is known of a model's limits, more calls at once give more answers a second until the
+server (or this machine) is busy; from then on they only wait there instead of here. So: grow while growing pays, and
+stay where it stops paying.
 """
 
 from __future__ import annotations
