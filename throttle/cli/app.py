@@ -61,7 +61,7 @@ def _common(
 
 
 def _register() -> None:
-    from throttle.cli import demo, estimate, limits, plan, run, serve
+    from throttle.cli import demo, estimate, limits, plan, run, serve, status
 
     app.command()(demo.demo)
     app.command()(run.run)
@@ -69,6 +69,7 @@ def _register() -> None:
     app.command()(estimate.estimate)
     app.add_typer(limits.app)
     app.command()(serve.serve)
+    app.command()(status.status)
 
 
 _register()
