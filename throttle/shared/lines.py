@@ -51,8 +51,6 @@ the one and the other come to less than a window's quota.
 """
 STEPS: Final = 8
 """In how many parts what others charged is spread over the time in which they did."""
-STALE_US: Final = 2_000_000
-"""After so long without news of the others, the store's level is nearer the truth than ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,6 @@ class Seen:
         charged: what they took from the main line for it.
         from_us: the instant after which their calls go.
         to_us: the instant of the last one.
-        gap_us: how long ago the last exchange was.
     """
 
     level: int
@@ -107,7 +104,6 @@ class Seen:
     charged: int
     from_us: int
     to_us: int
-    gap_us: int
 
 
 class BucketLines:
@@ -223,15 +219,7 @@ class BeliefLines:
     def sync(self, now_us: int, seen: Seen) -> None:
         """Take note of what other processes charged since the last exchange."""
         self.pass_time(now_us)
-        belief, now = self.meter, now_us * 1e-6
-        if seen.gap_us > STALE_US and belief.known:
-            belief._catch_up(now)
-            kept = belief._margin(now, 0, 0.0) if belief.filter.ratios else 0.0
-            level = self.scale.value(seen.level) + min(kept, BRIM * belief.limit)
-            belief.filter.level = min(belief.limit, level)
-            belief.filter.cov[0][0] += (0.02 * belief.limit) ** 2
-            self._coming.clear()
-        elif seen.foreign or seen.charged:
+        if seen.foreign or seen.charged:
             span = max(0, seen.to_us - seen.from_us)
             for step in range(1, STEPS + 1):
                 part = slice_of(seen.foreign, step), slice_of(seen.charged, step)

@@ -105,7 +105,6 @@ class SharedPool(Pool):
         self.clock = StoreClock()
         self.processes = 1
         self.answer: Answer | None = None
-        self.answered_at_us = -NEVER
         self.news: list[str] = []
         self._out: Out | None = None
         self._unanswered = False
@@ -297,7 +296,7 @@ class SharedPool(Pool):
         self._take_lines(now_us, out.exchange, answer)
         if answer.pause_until_us > answer.now_us:
             self.pause(self.clock.to_local(answer.pause_until_us), "a pause that another process was told to make")
-        self.answer, self.answered_at_us = answer, now_us
+        self.answer = answer
         for ticket, ask, grant in zip(out.tickets, out.exchange.asks, answer.grants, strict=False):
             self._take_grant(now_us, ticket, ask, grant)
 
@@ -449,7 +448,6 @@ class SharedPool(Pool):
         firsts = [grant.at_us for grant in answer.grants if grant.at_us >= 0]
         to_us = self.clock.to_local(firsts[0] if firsts else answer.clock_us)
         from_us = self.clock.to_local(self.answer.clock_us) if self.answer is not None else to_us
-        gap_us = now_us - self.answered_at_us if self.answer is not None else 0
         for i, lines in enumerate(self._lines):
             main = answer.lines[LINES * i + MAIN]
             foreign = charged = 0
@@ -459,7 +457,7 @@ class SharedPool(Pool):
             ahead = sum(ask.amounts[LINES * i + MAIN] for ask in granted)
             ahead += sum(reserved.amounts[LINES * i + MAIN] for reserved in self._reserved.values())
             at_us = self.clock.to_local(main.at * main.tick_us)
-            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us, gap_us))
+            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us))
 
     def _foreign(
         self, before: list[StoredLine], answer: Answer, exchange: Exchange, granted: list[Ask], line: int
