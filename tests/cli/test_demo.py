@@ -44,7 +44,7 @@ def test_nothing_is_imported_and_strange_files_are_passed_over(tmp_path: Path) -
 
 
 def test_the_demo_runs_both_ways_and_loses_nothing_with_throttle(tmp_path: Path) -> None:
-    told = throttle_command("demo", "--requests", "60", "--seconds", "2", "--keep", tmp_path, "--json")
+    told = throttle_command("demo", "--requests", "60", "--seconds", "1", "--keep", tmp_path, "--json")
     throttled, plain = told.json["runs"]
     assert (throttled["answered"], throttled["lost"], throttled["refused"]) == (60, 0, 0)
     assert plain["requests"] == 60

@@ -78,8 +78,8 @@ def test_no_colour_reaches_what_is_no_terminal() -> None:
 
 def test_a_line_tells_the_same_where_there_is_no_terminal() -> None:
     assert plain_line(view()) == (
-        "1m23s · 415 of 1,000 · 312/min · 32 waiting · 1 × 429 · 3 failed · gpt-4o-mini rpm 80 · gpt-4o-mini tpm 0 (binds)"
-        " · gpt-4o rpm 100 · cost 0.0412 · ETA 1m52s"
+        "1m23s · 415 of 1,000 · 312/min · 32 waiting · 1 × 429 · 3 failed · gpt-4o-mini rpm 80"
+        " · gpt-4o-mini tpm 0 (binds) · gpt-4o rpm 100 · cost 0.0412 · ETA 1m52s"
     )
 
 

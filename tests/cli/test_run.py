@@ -179,9 +179,9 @@ def test_a_run_killed_again_and_again_answers_every_line_exactly_once() -> None:
     total = 400
     write_jsonl(Path("in.jsonl"), lines(total))
     with running(limits=ROOM, latency_s=(0.0, 0.05)) as server:
-        for part in range(1, 4):
+        for part in range(1, 3):
             process = _start(server, ROOM["rpm"])
-            _wait_for_answers(part * total // 5)
+            _wait_for_answers(part * total // 4)
             process.kill()
             process.communicate()
         final = _start(server, ROOM["rpm"])
@@ -190,12 +190,12 @@ def test_a_run_killed_again_and_again_answers_every_line_exactly_once() -> None:
     names = [line["custom_id"] for line in read_jsonl(Path("out.jsonl"))]
     assert sorted(names) == sorted(f"n{i}" for i in range(total))
     # what was out when the process died was asked again, nothing else
-    assert total <= calls <= total + 3 * 200
+    assert total <= calls <= total + 2 * 200
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are otherwise there")
 def test_ctrl_c_finishes_what_is_out_and_the_next_run_goes_on() -> None:
-    write_jsonl(Path("in.jsonl"), lines(400))
+    write_jsonl(Path("in.jsonl"), lines(300))
     with running(limits=ROOM, latency_s=(0.2, 0.4)) as server:
         process = _start(server, ROOM["rpm"])
         _wait_for_answers(20)
@@ -206,9 +206,9 @@ def test_ctrl_c_finishes_what_is_out_and_the_next_run_goes_on() -> None:
         assert "interrupted; " in err
         assert "the same command goes on" in err
         answered = len(read_jsonl(Path("out.jsonl")))
-        assert f"{answered:,} of 400 lines" in out
+        assert f"{answered:,} of 300 lines" in out
         assert server.summary().by_status == {"200": answered}
-        assert _start(server, ROOM["rpm"]).communicate(timeout=60)[0].count("400 of 400 lines") == 1
+        assert _start(server, ROOM["rpm"]).communicate(timeout=60)[0].count("300 of 300 lines") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are otherwise there")

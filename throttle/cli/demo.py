@@ -117,24 +117,30 @@ def _set_stage(
     file: Path | None, tier: str | None, rpm: int | None, tpm: int | None, requests: int | None, seconds: float
 ) -> Stage:
     """Choose the job by the limits, or, where none are given, the limits by the job."""
-    from throttle.cli.documentation import job_lines
     from throttle.costs import CallCost
 
-    given = file is not None or tier is not None or rpm is not None or tpm is not None
-    lines = job_lines(requests or (MOST_REQUESTS if given else REQUESTS), model=MODEL)
-    if not lines:
-        raise UsageMistake("this Python has no sources of its standard library, which the demo takes its text from")
-    costs = [CallCost(line["body"]) for line in lines]
-    if not given:
-        booked = [cost.booked("characters") for cost in costs]
+    if file is None and tier is None and rpm is None and tpm is None:
+        lines = _lines(requests or REQUESTS)
+        booked = [CallCost(line["body"]).booked("characters") for line in lines]
         return _fitting_limits(lines, booked, seconds)
     pool, name = _pool_of(file, tier, rpm, tpm)
     meters = {meter.name: meter.limit for meter in pool.meters if meter.window_s == 60.0}
     charge = "characters" if pool.charge == "auto" else pool.charge
-    booked = [cost.booked(charge) for cost in costs]
+    most = min(MOST_REQUESTS, int(meters.get("rpm", MOST_REQUESTS) * (1 + seconds / 60)) + 1)
+    lines = _lines(requests or most)
+    booked = [CallCost(line["body"]).booked(charge) for line in lines]
     count = len(lines) if requests else _fitting_count(booked, meters, seconds)
     ideal_s = _ideal_s(booked[:count], meters)
     return Stage(lines[:count], meters, charge, f"{MODEL} at {name}", ideal_s)
+
+
+def _lines(count: int) -> list[dict[str, Any]]:
+    from throttle.cli.documentation import job_lines
+
+    lines = job_lines(count, model=MODEL)
+    if not lines:
+        raise UsageMistake("this Python has no sources of its standard library, which the demo takes its text from")
+    return lines
 
 
 def _fitting_limits(lines: list[dict[str, Any]], booked: list[int], seconds: float) -> Stage:
