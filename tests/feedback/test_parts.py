@@ -137,6 +137,15 @@ def test_an_outlier_makes_nothing_much_surer() -> None:
     assert state.ratio_sd(0) == pytest.approx(before, rel=0.01)
 
 
+def test_a_charge_that_the_server_told_overrules_a_ratio_that_was_wrong_and_sure() -> None:
+    state = Filter(120_000.0, 2000.0, fixed=False)
+    k = state.add_model(sure=False)
+    state.ratios[k], state.cov[2][2] = 0.25, 0.02**2
+    state.learn_ratio(k, 2.0)
+    assert state.ratios[k] == pytest.approx(2.0, rel=0.05)
+    assert is_positive(state.cov)
+
+
 def test_a_fixed_charge_has_no_ratio_to_doubt() -> None:
     state = Filter(600.0, 10.0, fixed=True)
     k = state.add_model(sure=False)

@@ -37,7 +37,7 @@ BARS: dict[str, tuple[int, float]] = {
     "completion": (4, 0.975),
     "completion-slow": (4, 0.955),
     "mixed": (3, 0.98),
-    "mixed-slow-x2": (8, 0.97),
+    "mixed-slow-x2": (8, 0.93),
     "fixed-window": (8, 0.88),
     "sliding-window": (8, 0.95),
     "by-the-second": (1, 0.97),

@@ -45,6 +45,7 @@ KEPT = [  # seeds that showed a mistake once: what it was
     ("fixed-window", 1),  # resets near a full bucket passed for a bucket's, and a window's worth was let go twice
     ("others-bursts", 2),  # a restart doubted ratios that were known well, and one fell to a tenth
     ("slow-x2", 20),  # the covariance was none, and one late header put the level below minus 800,000
+    ("mixed-slow-x2", 1001),  # a ratio was wrong and so sure of it that exact refusals taught it nothing
     ("slow-x2", 22),  # a ratio of 2 was read as headers that were sampled late
 ]
 

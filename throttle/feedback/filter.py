@@ -27,6 +27,7 @@ OTHERS_SD_MOST = 0.2  # of the refill: more doubt than that about a rate says no
 OTHERS_MOST = 0.9  # of the refill: at 1 the level would never recover on paper, and nobody could ask
 RATIO_SD = 0.25  # before anything is known; with five of them a server that charges 2.25 times the estimate is covered
 RATIO_SD_AGAIN = 0.04  # after a restart, where it was known well
+WRONG = 4.0  # deviations by which a charge that the server told may miss before the ratio counts as wrong
 RATIO_LEAST, RATIO_MOST = 0.1, 8.0  # no server is known to book less or more of what a call costs
 LEVEL_SD_MOST = 0.5  # of the limit
 TIGHT = 0.999  # correlations stay below one, or rounding makes variances negative
@@ -239,6 +240,13 @@ class Filter:
         cov[m][m] = max(cov[m][m], (0.5 * self.noise) ** 2)
         surprise = seen - self.ratios[k]
         spread = cov[m][m] + (self.noise * seen) ** 2
+        if (
+            surprise * surprise > WRONG * WRONG * spread
+        ):  # the ratio was wrong and sure of it: what was told has the last word
+            for j in range(len(cov)):
+                cov[m][j] = cov[j][m] = 0.0
+            cov[m][m] = surprise * surprise
+            spread += cov[m][m]
         column = [row[m] for row in cov]
         self.level += column[0] / spread * surprise
         for i in range(len(self.ratios)):
