@@ -160,6 +160,16 @@ def test_a_lesson_knows_nothing_of_what_was_charged_after_it() -> None:
     assert world.level(1) == 4000 - 500 + 100
 
 
+def test_a_lesson_knows_nothing_of_what_was_given_back_after_it() -> None:
+    # others settle a call to less than was reserved: the sum of charges goes down
+    world = World()
+    world.bring("p", ask(1, 1000))
+    spent = world.answer.lines[1].spent
+    world.bring("q", changes=(Change((0, 300 * MINUTE_US)),))
+    world.bring("p", lesson=lesson(START_US + 1, START_US, 4000, spent))
+    assert world.level(1) == 4300
+
+
 def test_an_older_lesson_is_no_news() -> None:
     world = World()
     world.bring("p", lesson=lesson(START_US, START_US, 4000, 0))

@@ -153,7 +153,7 @@ def _lesson(draw: random.Random, now_us: int, known: Definition, spent: list[int
         level = draw.choice((None, capacity, capacity // 2, -capacity // 3, line.capacity))
         lines.append(LessonLine(rate, capacity, level))
     # a publisher knows of less than what was spent since
-    known_spent = tuple((value - draw.choice((0, 0, 1, 10**6))) % MODULUS for value in spent)
+    known_spent = tuple((value - draw.choice((0, 0, 1, 10**6, -(10**6)))) % MODULUS for value in spent)
     ago = draw.choice((-1000, 0, 5, 1_000_000))
     return Lesson(
         now_us - draw.choice((0, 10, 5_000_000)), now_us - ago, tuple(lines), known_spent, '{"any": "text é"}'

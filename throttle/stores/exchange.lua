@@ -227,7 +227,11 @@ else
           else
             line[AT] = next_line[AT]
           end
-          line[LEVEL] = next_line[LEVEL] - (line[SPENT] - tonumber(told[first + 4])) % MODULUS
+          local since = (line[SPENT] - tonumber(told[first + 4])) % MODULUS
+          if since >= MODULUS / 2 then
+            since = since - MODULUS
+          end
+          line[LEVEL] = next_line[LEVEL] - since
         elseif rate ~= 0 then
           local tick = floor(now_us / line[TICK])
           if line[RATE] == 0 then

@@ -257,7 +257,9 @@ def _learn(state: PoolState, now_us: int, lesson: Lesson) -> None:
                 level = min(told.capacity, level + (at - then) * told.rate)
             else:
                 at = then
-            level -= (line.spent - lesson.spent[i]) % MODULUS
+            since = (line.spent - lesson.spent[i]) % MODULUS
+            # it may be less than nothing, where charges were given back
+            level -= since if since < MODULUS // 2 else since - MODULUS
         elif told.rate and line.rate:
             # the time so far flowed in at the old rate
             before = _bucket(line)
