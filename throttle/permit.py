@@ -84,8 +84,8 @@ class Permit(Ticket):
             raise
         return self
 
-    async def __aenter__(self) -> Self:
-        return await self
+    def __aenter__(self) -> Self:
+        return self  # and is awaited: a coroutine around it would be one more frame for each that waits
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
