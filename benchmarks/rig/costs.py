@@ -263,87 +263,77 @@ DRAIN_S: Final = 4.0
 
 def waiting(quick: bool) -> Iterator[Line]:
     """So many tasks that wait at once, let go within seconds: CPU for each admission, memory of each, the order."""
+    floor_b = asyncio.run(_memory(BareQueue(1.0).acquire))
+    yield "a task on a bare queue, memory", floor_b, "kB", None
+    yield "a waiting task, memory", asyncio.run(_memory(_limited_waiter(60, follows=False))), "kB", floor_b
     for count in (10_000,) if quick else (10_000, 100_000):
-        floor_us, floor_b, _ = asyncio.run(_crowd(count, _bare_waiter(count)))
+        floor_us, _ = asyncio.run(_crowd(count, BareQueue(count / DRAIN_S).acquire))
+        us, overtaken = asyncio.run(_crowd(count, _limited_waiter(int(count * 60 / DRAIN_S), follows=False)))
         yield f"{count:,} tasks on a bare queue, CPU each", floor_us, "µs", None
-        yield f"{count:,} tasks on a bare queue, memory each", floor_b, "kB", None
-        us, kb, overtaken = asyncio.run(_crowd(count, _limited_waiter(count, follows=False)))
         yield f"{count:,} tasks, CPU each", us, "µs", floor_us
-        yield f"{count:,} tasks, memory each", kb, "kB", floor_b
         yield f"{count:,} tasks, overtaken", float(overtaken), "", None
     count = 2_000 if quick else 10_000
-    us, _, overtaken = asyncio.run(_crowd(count, _limited_waiter(count, follows=True)))
-    yield f"{count:,} tasks, each answered and learned from, CPU each", us, "µs", floor_us
-    yield f"{count:,} tasks, each answered, overtaken", float(overtaken), "", None
+    us, overtaken = asyncio.run(_crowd(count, _limited_waiter(int(count * 60 / DRAIN_S), follows=True)))
+    yield f"{count:,} tasks, answered and learned from, CPU each", us, "µs", floor_us
+    yield f"{count:,} tasks, answered, overtaken", float(overtaken), "", None
 
 
-def _bare_waiter(count: int) -> Callable[[], Awaitable[object]]:
-    queue = BareQueue(count / DRAIN_S)
-    return queue.acquire
-
-
-def _limited_waiter(count: int, *, follows: bool) -> Callable[[], Awaitable[object]]:
-    limits = {"rpm": int(count * 60 / DRAIN_S), "tpm": 10**12}
+def _limited_waiter(rpm: int, *, follows: bool) -> Callable[[], Awaitable[object]]:
+    """Make a waiter at a limiter whose requests have all been used."""
+    limits = {"rpm": rpm, "tpm": 10**11}
     if follows:
         limiter = _learning_limiter(limits, left=0.0)
     else:
         limiter = throttle.Limiter(limits)
-        drained = limiter.try_acquire(MODEL, requests=limits["rpm"])
+        drained = limiter.try_acquire(MODEL, requests=rpm)
         assert drained is not None
         drained.close()
-
-    server = Bare(limits["rpm"], limits["tpm"])
+    server = Bare(rpm, limits["tpm"])
     server.levels[0] = 0.0
 
     async def wait() -> object:
         async with limiter.acquire(MODEL, tokens=900) as permit:
             if follows:  # else its charge stays unconfirmed, and those behind it are held back for that
                 server.take(1, 900)
-                permit.observe(_headers(limits, max(0.0, server.levels[0] / limits["rpm"])))
+                permit.observe(_headers(limits, max(0.0, server.levels[0] / rpm)))
             return permit
 
     return wait
 
 
-async def _crowd(count: int, wait: Callable[[], Awaitable[object]]) -> tuple[float, float, int]:
-    """Let so many tasks wait; gives CPU (µs) and memory (kB) each, beyond what the tasks alone take, and how many were
-    overtaken.
-    """
-    order: list[int] = []
+async def _crowd(count: int, wait: Callable[[], Awaitable[object]]) -> tuple[float, int]:
+    """Let so many tasks wait; gives CPU (µs) for each, its task included, and how many were overtaken."""
+    went: list[tuple[int, int]] = []
 
-    async def one(number: int) -> None:
-        await wait()
-        order.append(number)
+    async def one() -> None:
+        permit = await wait()
+        if isinstance(permit, throttle.Permit):
+            went.append((permit.number, permit.asked_us + permit.waited_us))
 
     gc.collect()
     gc.freeze()
-    tracemalloc.start()
-    tasks = [asyncio.create_task(_idle()) for _ in range(1_000)]
-    await asyncio.sleep(0)
-    task_b = tracemalloc.get_traced_memory()[0] / 1_000
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    del tasks, task
-    gc.collect()
-    before_b = tracemalloc.get_traced_memory()[0]
-    sample = min(count, 5_000)
-    waiters = [asyncio.create_task(one(-1)) for _ in range(sample)]
-    await asyncio.sleep(0)
-    each_b = (tracemalloc.get_traced_memory()[0] - before_b) / sample - task_b
-    tracemalloc.stop()
-    for task in waiters:
-        task.cancel()
-    await asyncio.gather(*waiters, return_exceptions=True)
-    del waiters
-    gc.collect()
-    order.clear()
     cpu_s = time.process_time()
-    waiters = [asyncio.create_task(one(number)) for number in range(count)]
-    await asyncio.gather(*waiters)
+    await asyncio.gather(*(asyncio.create_task(one()) for _ in range(count)))
     cpu_s = time.process_time() - cpu_s
     gc.unfreeze()
-    return 1e6 * cpu_s / count, each_b / 1e3, _overtaken([number for number in order if number >= 0])
+    return 1e6 * cpu_s / count, _overtaken([instant_us for _, instant_us in sorted(went)])
+
+
+async def _memory(wait: Callable[[], Awaitable[object]], count: int = 5_000) -> float:
+    """Tell the memory (kB) of one that waits, beyond that of a task that awaits a future."""
+    tracemalloc.start()
+    found = []
+    for make in (_idle, wait, _idle, wait):
+        gc.collect()
+        before_b = tracemalloc.get_traced_memory()[0]
+        tasks = [asyncio.ensure_future(make()) for _ in range(count)]
+        await asyncio.sleep(0)
+        found.append((tracemalloc.get_traced_memory()[0] - before_b) / count)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    tracemalloc.stop()
+    return (found[3] - found[2]) / 1e3
 
 
 async def _idle() -> None:
