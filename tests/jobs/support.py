@@ -15,7 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 httpx: Any = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
 """The HTTP library of the SDK that is installed."""
 
-__all__ = ["Api", "chat_line", "read_jsonl", "write_jsonl"]
+__all__ = ["Api", "chat_line", "connect_error", "echo", "httpx", "read_jsonl", "refusal", "write_jsonl"]
 
 Answer = tuple[int, Any] | Exception
 

@@ -223,6 +223,23 @@ def test_a_few_lines_refused_for_good_are_failures_and_no_reason_to_stop(tmp_pat
     assert (report.stopped, report.failed) == (None, 3)
 
 
+def test_failures_from_before_the_first_answer_are_kept_once_there_is_one(tmp_path: Path) -> None:
+    api = Api(lambda path, body: (400, refusal()) if "text 0" in str(body) else (200, echo(body)))
+
+    async def main() -> None:
+        with Job(lines(100), tmp_path / "out.jsonl", max_in_flight=1) as job:
+
+            async def stop_at_third(result: Result) -> None:
+                if result.custom_id == "n2":
+                    job.stop()
+
+            await job.arun(api.client(), stop_at_third)
+
+    anyio.run(main)
+    assert custom_ids(tmp_path / "out.failed.jsonl") == ["n0"]
+    assert custom_ids(tmp_path / "out.jsonl") == ["n1", "n2"]
+
+
 def test_a_server_that_was_never_reached_is_one_clear_line(tmp_path: Path) -> None:
     report = go(Api(lambda path, body: connect_error()), lines(50), tmp_path / "out.jsonl")
     assert report.stopped == "http://api.test/v1/ can't be reached: refused"
@@ -429,3 +446,28 @@ def test_a_results_callback_sees_answers_and_failures(tmp_path: Path) -> None:
 
     anyio.run(main)
     assert {(result.custom_id, result.error is None) for result in seen} == {(f"n{i}", i % 2 == 0) for i in range(6)}
+
+
+def test_a_job_runs_once() -> None:
+    async def main() -> None:
+        with Job(lines(2)) as job:
+            await job.arun(Api().client())
+            with pytest.raises(RuntimeError, match="has run"):
+                await job.arun(Api().client())
+
+    anyio.run(main)
+
+
+def test_a_bound_on_waiting_that_the_caller_set_fails_lines_and_stops_nothing(tmp_path: Path) -> None:
+    async def main() -> Report:
+        limiter = throttle.Limiter({"rpm": 5}, pacing="burst")
+        with throttle.options(max_wait=0.0):
+            return await arun(
+                lines(8), throttle.wrap(Api().client(), limiter=limiter), tmp_path / "out.jsonl", max_tries=1
+            )
+
+    report = anyio.run(main)
+    assert report.stopped is None
+    assert report.answered + report.failed == 8
+    assert report.failed > 0
+    assert {line["error"]["code"] for line in read_jsonl(tmp_path / "out.failed.jsonl")} == {"wait_timeout"}

@@ -7,10 +7,11 @@ from typing import Any
 import anyio
 import openai
 import pytest
-from openai.types import Completion, CreateEmbeddingResponse
+from openai.types import Completion, CreateEmbeddingResponse, Embedding
+from openai.types.create_embedding_response import Usage as EmbeddingUsage
 
 import throttle
-from tests.jobs.support import Api, connect_error, refusal
+from tests.jobs.support import Api, connect_error, httpx, refusal
 from throttle.jobs.packing import PackError, _Packs, acomplete_many, aembed_many, complete_many, embed_many
 
 
@@ -183,6 +184,24 @@ def test_a_server_that_takes_fewer_at_once_is_found_out_and_followed(many: Calla
         embed_many, api, ["x" * (i + 1) for i in range(256)], model="e", max_items=64, encoding_format="float"
     )
     assert [item.embedding[0] for item in response.data] == [float(i + 1) for i in range(256)]
+
+
+def test_a_size_that_was_refused_is_not_tried_again() -> None:
+    client = Api().sync_client()
+    error = openai.BadRequestError(
+        "too many", response=httpx.Response(400, request=httpx.Request("POST", "/")), body=None
+    )
+    work = _Packs.of("/embeddings", client, ["x"] * 100, {"model": "e"}, 40, None)
+    sent = []
+    while (pack := work.take()) is not None:
+        sent.append(pack.size)
+        if pack.size > 20:
+            work.refused(pack, error)
+        else:
+            data = [Embedding(index=i, embedding=[], object="embedding") for i in range(pack.size)]
+            usage = EmbeddingUsage(prompt_tokens=0, total_tokens=0)
+            work.answered(pack, CreateEmbeddingResponse(data=data, model="e", object="list", usage=usage))
+    assert sent == [40, 20, 20, 20, 20, 20]
 
 
 def test_an_answer_with_parts_missing_is_a_failure_of_its_pack(many: Callable[..., Any]) -> None:

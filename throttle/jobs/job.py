@@ -243,7 +243,10 @@ class Job:
 
         Raises:
             OutputError: the output couldn't be put in order; it is all there.
+            RuntimeError: the job has run before.
         """
+        if self._tally is not None:
+            raise RuntimeError("this job has run; make another of the same input and output to go on with it")
         begun_s = anyio.current_time()
         self._tally = tally = Tally(self.total, self.answered_before, self.failed_before, begun_s)
         most = self._most_in_flight(client)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import openai
 
-from throttle.errors import RequestTooLarge, ThrottleError
+from throttle.errors import RequestTooLarge, ThrottleError, WaitTimeout
 from throttle.feedback.refusals import read_refusal
 from throttle.jobs.result import Failure
 
@@ -50,6 +50,8 @@ def judge(error: openai.OpenAIError) -> Verdict:
         return Verdict("unreachable", Failure("connection", _root_cause(error)))
     if isinstance(error, RequestTooLarge):
         return Verdict("failed", Failure("request_too_large", str(error)))
+    if isinstance(error, WaitTimeout):
+        return Verdict("again", Failure("wait_timeout", str(error)))
     if isinstance(error, ThrottleError):
         return Verdict("stop", Failure("throttle", str(error)))
     if isinstance(error, openai.APIError):
