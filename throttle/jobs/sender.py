@@ -57,13 +57,11 @@ class Sender:
             client: wrapped or not.
             threads: how many calls of a sync client are out at once.
         """
-        self._client: Any = copy.copy(client)
         self.sync = isinstance(client, OpenAI)
+        self._client = _watched_copy(client, _watched if self.sync else _watched_async)
         self.base_url = str(client.base_url)
         self._threads = threads
         self._limiter: anyio.CapacityLimiter | None = None
-        prepare: Any = self._client._prepare_request
-        self._client._prepare_request = _watched(prepare) if self.sync else _watched_async(prepare)
 
     async def send(self, endpoint: str, body: dict[str, Any], flight: Flight) -> Answer:
         """Send one request and read its answer.
@@ -94,6 +92,12 @@ class Sender:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
         return self._limiter
+
+
+def _watched_copy(client: Any, watched: Callable[[Any], Any]) -> Any:
+    copied = copy.copy(client)
+    copied._prepare_request = watched(copied._prepare_request)
+    return copied
 
 
 def _watched(prepare: Callable[[Any], None]) -> Callable[[Any], None]:
