@@ -153,11 +153,12 @@ class Call:
         cost = self.cost
         if cost is None:
             return
-        if cost.heavy and given.tokens is None:
-            yield partial(binding.limiter.count, binding.pools_of, binding.host, cost)
-        permit = binding.limiter.permit_for(
-            binding.pools_of,
-            binding.host,
+        limiter, pools, host = binding.limiter, binding.pools_of, binding.host
+        if given.tokens is None and cost.heavy and limiter.must_count(pools, host, cost):
+            yield partial(limiter.count, pools, host, cost)
+        permit = limiter.permit_for(
+            pools,
+            host,
             cost,
             tokens=given.tokens,
             max_wait_s=None if given.max_wait is None else max(0.0, given.max_wait - self.waited_s),

@@ -306,6 +306,16 @@ class Limiter:
             permit.earliest_us = self._delayed_until_us(delay_s, key)
         return permit
 
+    def must_count(self, account: str, host: str, cost: CallCost) -> bool:
+        """Tell whether a call of this cost has to be tokenized before it can ask; what is booked by its characters
+        hasn't.
+        """
+        model = cost.model or ""
+        route = self._routing.find(account, model, learns=True) or self._open_route(account, model, "", host)
+        if route.variants or "input_tokens" in route.gate.pool.units:
+            return True
+        return "tokens" in route.gate.pool.units and self._charge(account, route, host, cost)[0] != "characters"
+
     def count(self, account: str, host: str, cost: CallCost) -> None:
         """Count the tokens of a call ahead of `permit_for`, which then finds them counted; may take long."""
         route = self._client_route(account, host, cost, None)
