@@ -140,19 +140,19 @@ def test_a_job_may_come_from_standard_input(server: Simulator) -> None:
 
 
 def test_a_plan_foretells_the_run_that_follows() -> None:
-    """Roughly, since a run of seconds shows every second of start-up; `python -m benchmarks jobs` measures it."""
+    """No run is faster than its plan; how near it comes is measured by `python -m benchmarks jobs plan`."""
     limits = {"rpm": 6000, "tpm": 60_000}
-    write_jsonl(Path("in.jsonl"), [chat_line(f"n{i}", "word " * 480, model="gpt-4o-mini") for i in range(110)])
+    write_jsonl(Path("in.jsonl"), [chat_line(f"n{i}", "word " * 480, model="gpt-4o-mini") for i in range(104)])
     options = ("--rpm", limits["rpm"], "--tpm", limits["tpm"])
     planned = throttle_command("plan", "in.jsonl", *options, "--latency", "0.05", "--json").json
     (tier,) = planned["tiers"]
-    assert tier["duration_s"] == pytest.approx(6.3, abs=0.1)
+    assert tier["duration_s"] == pytest.approx(2.7, abs=0.2)
     with running(limits=limits, latency_s=0.05) as server:
         where = ("-o", "out.jsonl", "--base-url", server.base_url, "--pacing", "burst")
         ran = throttle_command("run", "in.jsonl", *where, *options, "--json").json
     assert ran["complete"] is True
     assert ran["pools"]["default"]["refused"] == 0
-    assert tier["duration_s"] * 0.95 <= ran["elapsed_s"] <= tier["duration_s"] * 2
+    assert ran["elapsed_s"] >= tier["duration_s"] * 0.95
 
 
 def _command(arguments: list[str]) -> list[str]:
