@@ -145,7 +145,9 @@ def _tell(
         versions = ", ".join(f"{name} {found}" for name, found in about["versions"].items())
         print(f"\n{about['date']}, {about['processor']}, {about['cores']} cores, load {about['load_before']}")
         print(f"Python {about['python']}; {versions}")
-        print("\n".join(note for note in notes if "left out" in note))
+        absent = [note.partition(":")[0] for note in notes if "left out" in note]
+        if absent:
+            print(f"not installed, and left out: {', '.join(absent)}")
     if arguments.plot is not None:
         if arguments.plot.suffix == ".html":
             arguments.plot.write_text(page(rows, abouts, about, notes))

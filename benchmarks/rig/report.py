@@ -149,13 +149,14 @@ def picture(rows: Sequence[Row], abouts: Mapping[str, str]) -> bytes:
         colours = ["#d1495b" if row.lost else "#edae49" if row.refused else "#2e8b57" for row in mine]
         left.barh(names, [_length(row) for row in mine], color=colours)
         left.axvline(1.0, color="black", linewidth=0.8)
-        left.set_title(f"{scenario}: time of the job / ideal", loc="left", fontsize=10)
+        left.set_title(f"{scenario}: {abouts.get(scenario, '')}", loc="left", fontsize=9)
+        left.set_xlabel("time of the job / ideal", fontsize=7)
         for place, row in enumerate(mine):
             told = f" {row.lost:,.0f} lost" if row.lost else f" {row.time}"
             left.text(_length(row), place, told, va="center", fontsize=7)
             right.text(row.refused, place, f" {row.refused:,.0f}", va="center", fontsize=7)
         right.barh(names, [row.refused for row in mine], color=colours)
-        right.set_title(f"refused calls (429). {abouts.get(scenario, '')}", loc="left", fontsize=10)
+        right.set_title("refused calls (429)", loc="left", fontsize=9)
         for panel in (left, right):
             panel.tick_params(labelsize=7)
             panel.margins(x=0.12)
