@@ -142,7 +142,9 @@ def picture(rows: Sequence[Row], abouts: Mapping[str, str]) -> bytes:
 
     scenarios = list(dict.fromkeys(row.scenario for row in rows))
     most = max(sum(row.scenario == scenario for row in rows) for scenario in scenarios)
-    figure, panels = plt.subplots(len(scenarios), 2, figsize=(13, len(scenarios) * (0.8 + 0.24 * most)), squeeze=False)
+    figure, panels = plt.subplots(
+        len(scenarios), 2, figsize=(13, 0.5 + len(scenarios) * (1.2 + 0.24 * most)), squeeze=False
+    )
     for (left, right), scenario in zip(panels, scenarios, strict=True):
         mine = [row for row in rows if row.scenario == scenario][::-1]
         names = [row.contender for row in mine]
