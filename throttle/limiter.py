@@ -310,8 +310,7 @@ class Limiter:
         """Tell whether a call of this cost has to be tokenized before it can ask; what is booked by its characters
         hasn't.
         """
-        model = cost.model or ""
-        route = self._routing.find(account, model, learns=True) or self._open_route(account, model, "", host)
+        route = self._learning_route(account, cost.model or "", "", host)
         if route.variants or "input_tokens" in route.gate.pool.units:
             return True
         return "tokens" in route.gate.pool.units and self._charge(account, route, host, cost)[0] != "characters"
@@ -412,14 +411,17 @@ class Limiter:
     def _client_route(self, account: str, host: str, cost: CallCost, service_tier: str | None) -> Route:
         """Find or open the way of a client's call; its answers will be seen, so its meters follow them."""
         model = cost.model or ""
-        find = self._routing.find
-        route = find(account, model, learns=True) or self._open_route(account, model, "", host)
+        route = self._learning_route(account, model, "", host)
         for i, variant in enumerate(route.variants):
             # most calls are far below a bound that a count could only confirm
             is_long = variant.input_tokens_over and cost.input_bound > variant.input_tokens_over
             if variant.holds(cost.input_tokens if is_long else 0, service_tier or ""):
-                return find(account, model, str(i), learns=True) or self._open_route(account, model, str(i), host)
+                return self._learning_route(account, model, str(i), host)
         return route
+
+    def _learning_route(self, account: str, model: str, variant: str, host: str) -> Route:
+        found = self._routing.find(account, model, variant, learns=True)
+        return found or self._open_route(account, model, variant, host)
 
     def _open_route(self, account: str, model: str, variant: str, host: str | None) -> Route:
         with self._lock:

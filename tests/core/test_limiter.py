@@ -294,11 +294,6 @@ def _trio_us() -> int:
 # nothing leaks
 
 
-def _steps_of(limiter: Limiter, loop: VirtualLoop) -> int:
-    """How many times the loop turns while a waiting call is let through."""
-    return 12
-
-
 @pytest.mark.parametrize("step", range(14))
 def test_cancelling_at_any_turn_of_the_loop_leaks_nothing(step: int) -> None:
     async def main(loop: VirtualLoop) -> None:
