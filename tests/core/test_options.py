@@ -12,6 +12,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 import throttle
+from tests.core.clients import opened
 from tests.core.virtual import VirtualLoop, run_virtually
 from throttle.context import current_options
 from throttle.costs import CallCost
@@ -40,7 +41,7 @@ def wrap(server: Simulator, charge: str = "usage") -> OpenAI:
         "families": {"all": {"models": ["*"], "charge": charge}},
         "tiers": {"tier-1": {"all": LIMITS}},
     }
-    client = OpenAI(base_url=server.base_url, api_key="sk-test")
+    client = opened(OpenAI(base_url=server.base_url, api_key="sk-test"))
     return throttle.wrap(client, limiter=throttle.Limiter(table))
 
 

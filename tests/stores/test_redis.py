@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -181,8 +182,9 @@ def _proxy(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
     ):
 
         def back() -> None:
-            while data := inside.recv(65536):
-                outside.sendall(data)
+            with contextlib.suppress(OSError):  # the other direction ended first and closed both
+                while data := inside.recv(65536):
+                    outside.sendall(data)
 
         threading.Thread(target=back, daemon=True).start()
         while data := outside.recv(65536):
