@@ -152,7 +152,21 @@ def test_a_mistake_in_the_request_itself_is_not_asked_again_for_each_text(many: 
     api = Api(lambda path, body: (400, refusal("Unknown parameter: 'dimension'.", "unknown_parameter")))
     with pytest.raises(openai.BadRequestError, match="Unknown parameter"):
         many(embed_many, api, ["x"] * 2048, model="e")
-    assert len(api.asked) < 60
+    assert [len(body["input"]) for _, body in api.asked] == [2048 >> halved for halved in range(12)] + [1, 2, 1]
+
+
+def test_once_one_item_was_accepted_the_rest_goes_side_by_side_again(many: Callable[..., Any]) -> None:
+    """Nothing is accepted until the first item is alone; the other packs then meet no doubt."""
+
+    def refuse_large(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if len(body["input"]) > 1:
+            return 400, refusal("one at a time", "invalid_input")
+        return 200, embeddings(body)
+
+    api = Api(refuse_large)
+    response = many(embed_many, api, ["x"] * 64, model="e", encoding_format="float")
+    assert [item.index for item in response.data] == list(range(64))
+    assert [len(body["input"]) for _, body in api.asked][:7] == [64, 32, 16, 8, 4, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -193,14 +207,15 @@ def test_a_size_that_was_refused_is_not_tried_again() -> None:
     )
     work = _Packs.of("/embeddings", client, ["x"] * 100, {"model": "e"}, 40, None)
     sent = []
-    while (pack := work.take()) is not None:
-        sent.append(pack.size)
-        if pack.size > 20:
-            work.refused(pack, error)
-        else:
-            data = [Embedding(index=i, embedding=[], object="embedding") for i in range(pack.size)]
-            usage = EmbeddingUsage(prompt_tokens=0, total_tokens=0)
-            work.answered(pack, CreateEmbeddingResponse(data=data, model="e", object="list", usage=usage))
+    while work.workers(1):
+        while (pack := work.take()) is not None:
+            sent.append(pack.size)
+            if pack.size > 20:
+                work.refused(pack, error)
+            else:
+                data = [Embedding(index=i, embedding=[], object="embedding") for i in range(pack.size)]
+                usage = EmbeddingUsage(prompt_tokens=0, total_tokens=0)
+                work.answered(pack, CreateEmbeddingResponse(data=data, model="e", object="list", usage=usage))
     assert sent == [40, 20, 20, 20, 20, 20]
 
 

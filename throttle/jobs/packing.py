@@ -177,7 +177,9 @@ class _Pack:
 class _Packs:
     """All that is known of one call of `embed_many` or `complete_many`; does no I/O. Workers in threads may share it.
 
-    A worker takes a pack, sends it, and tells what came of it, until there is none left.
+    Work goes in rounds: a worker takes a pack, sends it, and tells what came of it, until there is none left or the
+    round is over. While packs were refused and none was ever accepted, the request itself may be at fault; such a
+    round has one worker, so that a mistake is asked about some dozen times and not once for each item.
     """
 
     endpoint: str
@@ -193,6 +195,8 @@ class _Packs:
     input_used: int = 0
     output_used: int = 0
     _begun: int = 0
+    _asking: bool = False
+    _doubtful: bool = False
     _halves: deque[_Pack] = field(default_factory=deque)
     _over: Exception | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -225,10 +229,16 @@ class _Packs:
             answers=[None] * (len(every) * n),
         )
 
+    def workers(self, most: int) -> int:
+        """Begin a round: return how many workers it is for, `most` at most; 0 when nothing is left to be begun."""
+        self._asking = self._doubtful
+        left = len(self.items) - self._begun + sum(pack.size for pack in self._halves)
+        return 0 if self._over is not None else min(1 if self._asking else most, left)
+
     def take(self) -> _Pack | None:
-        """Return the next pack to be sent; None when there is no more to be begun."""
+        """Return the next pack to be sent; None when there is no more to be begun in this round."""
         with self._lock:
-            if self._over is not None:
+            if self._over is not None or self._asking != self._doubtful:
                 return None
             if self._halves:
                 return self._halves.popleft()
@@ -258,6 +268,7 @@ class _Packs:
                 part.index = place
                 self.answers[place] = part
             self.first = self.first or response
+            self._doubtful = False
             if response.usage is not None:
                 self.input_used += response.usage.prompt_tokens
                 self.output_used += getattr(response.usage, "completion_tokens", 0)
@@ -315,6 +326,7 @@ class _Packs:
     def _halve(self, pack: _Pack) -> None:
         middle = pack.start + pack.size // 2
         refused = _Refused(pack.size)
+        self._doubtful = self.first is None
         self._halves.extendleft([_Pack(middle, pack.stop, refused), _Pack(pack.start, middle, refused)])
 
     def _learn_size(self, pack: _Pack) -> None:
@@ -366,15 +378,16 @@ def _drive(work: _Packs, client: OpenAI) -> None:
             broken.append(error)
             work.give_up(error)
 
-    threads = [
-        threading.Thread(target=copy_context().run, args=(carry,), name="throttle-packs", daemon=True)
-        for _ in range(min(THREADS, len(work.items)))
-    ]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        while count := work.workers(THREADS):
+            threads = [
+                threading.Thread(target=copy_context().run, args=(carry,), name="throttle-packs", daemon=True)
+                for _ in range(count)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
     except BaseException:
         work.give_up(ThrottleError("interrupted"))
         raise
@@ -400,8 +413,9 @@ async def _adrive(work: _Packs, client: AsyncOpenAI) -> None:
             broken.append(error)
             work.give_up(error)
 
-    async with anyio.create_task_group() as tasks:
-        for _ in range(min(TASKS, len(work.items))):
-            tasks.start_soon(carry)
+    while count := work.workers(TASKS):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(carry)
     if broken:
         raise broken[0]
