@@ -89,7 +89,7 @@ def _chosen(arguments: argparse.Namespace) -> list[Entry] | str:
         if (_is_wanted(each.name, where) if where else each.name == QUICK_SCENARIO or not arguments.quick)
     ]
     if not people or not places:
-        known = ", ".join(BY_NAME) if not people else ", ".join(scenarios.BY_NAME)
+        known = ", ".join(each.name for each in ALL) if not people else ", ".join(scenarios.BY_NAME)
         return f"nothing to run: take of {known}"
     rounds = arguments.rounds or (1 if arguments.quick else 3)
     return [Entry(one, place, k) for k in range(rounds) for place in places for one in people]

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.contenders import Contender
 from benchmarks.contenders.contract import Job
-from benchmarks.rig.scenarios import LATENCY_S, Scenario
+from benchmarks.rig.scenarios import Scenario
 from throttle.simulator import Simulator, running
 
 __all__ = ["Entry", "Result", "race"]
@@ -123,7 +123,7 @@ def _run(entry: Entry, server: Simulator, seconds: float, workers: int) -> Resul
     bodies = scenario.bodies(seconds, seed)
     tokens = sum(scenario.booked(body) for body in bodies)
     # the last answer follows the last admission; half of the spread is what it takes on average
-    ideal_s = scenario.ideal_s(len(bodies), tokens) + sum(LATENCY_S) / 2
+    ideal_s = scenario.ideal_s(len(bodies), tokens) + sum(scenario.latency_s) / 2
     report = _play(entry, server, scenario, bodies, workers, SLACK * ideal_s + GRACE_S, seed)
     summary = server.summary()
     times_s: list[float] = report.get("times_s") or [0.0]

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 from throttle.simulator.charges import book
 
-__all__ = ["BY_NAME", "LATENCY_S", "SCENARIOS", "Scenario"]
+__all__ = ["BY_NAME", "SCENARIOS", "Scenario"]
 
 MODEL: Final = "gpt-4o-mini"
-LATENCY_S: Final = (0.1, 0.4)
 WORDS: Final = ("limit", "queue", "token", "meter", "bucket", "minute", "answer")
 
 
@@ -30,6 +29,7 @@ class Scenario:
         words: how long prompts are, drawn evenly.
         max_tokens: set on each call; None: on none.
         start: how full the server is at the start.
+        latency_s: between which an answer takes, drawn evenly.
         server: its other settings.
     """
 
@@ -40,6 +40,7 @@ class Scenario:
     words: tuple[int, ...] = (20, 60, 200, 400)
     max_tokens: int | None = 200
     start: float = 0.0
+    latency_s: tuple[float, float] = (0.1, 0.4)
     server: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,7 +50,7 @@ class Scenario:
 
     def settings(self, seed: int) -> dict[str, Any]:
         """Tell the simulator's settings."""
-        told: dict[str, Any] = {"latency_s": list(LATENCY_S), "output_tokens": [20, 120], "others": []}
+        told: dict[str, Any] = {"latency_s": list(self.latency_s), "output_tokens": [20, 120], "others": []}
         told |= {"charge": self.charge, **self.server, "seed": seed, "start": self.start}
         return {**told, "limits": {"rpm": self.rpm, "tpm": self.tpm}}
 
