@@ -32,7 +32,7 @@ from throttle.costs import CallCost
 from throttle.costs.endpoints import ENDPOINTS, deployment_of, normalise
 from throttle.feedback.refusals import Refusal, read_refusal
 from throttle.limiter import Limiter
-from throttle.outcome import Tally, outcome_of, watch, watch_async
+from throttle.outcome import Outcome, Tally, outcome_of, watch, watch_async
 from throttle.permit import Permit
 from throttle.retry import RETRIED, Retry
 
@@ -113,13 +113,13 @@ class Call:
         "binding",
         "client",
         "cost",
+        "open",
         "permit",
         "refusal",
         "response",
         "retry",
         "sent",
         "sent_times",
-        "stream",
         "waited_s",
     )
 
@@ -133,7 +133,7 @@ class Call:
         self.asked: tuple[str, object] = ("", None)
         self.again: Permit | None = None
         self.refusal: Refusal | None = None
-        self.stream: OpenStream | None = None
+        self.open: OpenAnswer | None = None
         self.sent = False
         self.sent_times = 0
         self.waited_s = 0.0
@@ -243,9 +243,11 @@ class Call:
             return answer
         iterator = getattr(answer, "_iterator", None)
         if iterator is not None and isinstance(answer, Stream | AsyncStream):
-            self.stream = stream = OpenStream(permit, cost, self.policy)
+            self.open = stream = OpenStream(permit, cost, self.policy)
             watched = watch if isinstance(answer, Stream) else watch_async
-            answer._iterator = watched(iterator, stream.tally, stream.broke)
+            answer._iterator = watched(iterator, stream.tally, stream.ended)
+        elif self.response is not None and not self.response.is_closed:
+            self.open = OpenAnswer(permit, cost, partial(outcome_of, answer))
         else:
             permit.limiter.used(permit, cost, outcome_of(answer))
         return answer
@@ -269,39 +271,62 @@ class Call:
     def finish(self) -> None:
         """The SDK's call is over. Where a stream is still open, the permit ends with it."""
         if self.permit is not None and self.response is not None and not self.response.is_closed:
-            _call_on_close(self.response, self.permit.close if self.stream is None else self.stream.close)
+            _call_on_close(self.response, self.permit.close if self.open is None else self.open.close)
             self.permit = None
         self.end_attempt()
 
 
-class OpenStream:
-    """A stream that the caller is still reading when the SDK's call is over."""
+class OpenAnswer:
+    """An answer whose body the caller still has to read, if at all: that of `with_streaming_response`.
 
-    __slots__ = ("_cost", "_permit", "_policy", "tally")
+    The response is closed when its body has been read, and once more at the end of the caller's block; only then is a
+    body there that was read as a whole. One that was read in pieces passes us, and its charge stays.
+    """
 
-    def __init__(self, permit: Permit, cost: CallCost, policy: Retry) -> None:
-        self._permit = permit
+    __slots__ = ("_cost", "_settled", "_told", "permit")
+
+    def __init__(self, permit: Permit, cost: CallCost, told: Callable[[], Outcome]) -> None:
+        self.permit = permit
         self._cost = cost
-        self._policy = policy
-        self.tally = Tally()
+        self._told = told
+        self._settled: int | None = None
 
     def close(self) -> None:
         """The response was closed, read to its end or left early: settle, and end the permit."""
-        permit, cost = self._permit, self._cost
-        if not permit.has_ended:
-            told = self.tally.outcome(cost.input_tokens) if permit.charge == "usage" else self.tally.usage()
-            permit.limiter.used(permit, cost, told)
-            permit.close()
+        self.settle()
+        self.permit.close()
 
-    def broke(self, error: BaseException | None) -> None:
+    def settle(self) -> None:
+        """Learn what the call used, as far as that is known by now."""
+        told = self._told()
+        if told.tokens is not None and told.tokens != self._settled:
+            self._settled = told.tokens
+            self.permit.limiter.used(self.permit, self._cost, told)
+
+
+class OpenStream(OpenAnswer):
+    """A stream that the caller is still reading when the SDK's call is over."""
+
+    __slots__ = ("_policy", "tally")
+
+    def __init__(self, permit: Permit, cost: CallCost, policy: Retry) -> None:
+        super().__init__(permit, cost, self._tallied)
+        self._policy = policy
+        self.tally = Tally()
+
+    def _tallied(self) -> Outcome:
+        return self.tally.outcome(self._cost.input_tokens) if self.permit.charge == "usage" else self.tally.usage()
+
+    def ended(self, error: BaseException | None) -> None:
         """The last event was handed on, or an error came in its place: a refusal inside a stream is a refusal."""
+        self.settle()
         failure = self.tally.failure if self.tally.failure is not None else getattr(error, "body", None)
         if failure is not None:
             told = failure if isinstance(failure, Mapping) else {"code": failure.code, "message": failure.message}
             text = json.dumps({"error": dict(told)}, default=str)
             refusal = read_refusal(429, {}, text, wall_s=time.time())
             if refusal.kind in RETRIED:
-                self._permit.refused(refusal, self._policy)
+                self.permit.refused(refusal, self._policy)
 
 
 def drive(flow: Generator[Step, None, None]) -> None:

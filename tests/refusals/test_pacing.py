@@ -10,12 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
 
 import throttle
 from tests.core.virtual import VirtualLoop, run_virtually
 from tests.refusals.wire import MESSAGES, MODEL, Wire, sdk_client
 from throttle.outcome import Tally
+from throttle.permit import Permit
+from throttle.simulator import running
 
 TWENTY = {"rpm": 20}
 
@@ -102,18 +105,35 @@ def test_the_person_who_waits_is_told_the_truth() -> None:
         assert foretold_s == pytest.approx(waited_s, rel=0.1, abs=1.5)
 
 
+USAGE_BOOKED = {
+    "version": 1,
+    "families": {"all": {"models": ["*"], "charge": "usage"}},
+    "tiers": {"tier-1": {"all": {"rpm": 600, "tpm": 10_000}}},
+}
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What permits are settled to."""
+    amounts: list[float] = []
+    settle = Permit.settle
+
+    def noting(self: Permit, *, tokens: float) -> None:
+        amounts.append(tokens)
+        settle(self, tokens=tokens)
+
+    monkeypatch.setattr(Permit, "settle", noting)
+    return amounts
+
+
 @pytest.mark.parametrize("how", ["break", "close", "read"])
 @pytest.mark.parametrize("include_usage", [True, False])
-def test_a_stream_is_settled_however_it_ends(how: str, include_usage: bool) -> None:
-    table = {
-        "version": 1,
-        "families": {"all": {"models": ["*"], "charge": "usage"}},
-        "tiers": {"tier-1": {"all": {"rpm": 600, "tpm": 10_000}}},
-    }
+def test_a_stream_is_settled_however_it_ends(how: str, include_usage: bool, settled: list[float]) -> None:
+    estimate = throttle.estimate({"model": MODEL, "messages": MESSAGES})
 
     async def main(loop: VirtualLoop) -> None:
         wire = Wire(loop, limits={"rpm": 600, "tpm": 10_000}, charge="usage", output_tokens=8, latency_s=0.2)
-        limiter = throttle.Limiter(table, clock=loop.now_us)
+        limiter = throttle.Limiter(USAGE_BOOKED, clock=loop.now_us)
         client = throttle.wrap(sdk_client(wire), limiter=limiter)
         more: Any = {"stream_options": {"include_usage": True}} if include_usage else {}
         stream = await client.chat.completions.create(
@@ -125,13 +145,35 @@ def test_a_stream_is_settled_however_it_ends(how: str, include_usage: bool) -> N
         if how == "close":
             await stream.close()
         del stream
-        gc.collect()
-        await asyncio.sleep(0.1)
+        for _ in range(3):  # the SDK's generator ends, and then the one inside it
+            gc.collect()
+            await asyncio.sleep(0.1)
         (pool,) = limiter.snapshot().pools.values()
         assert pool.under_way == 0
-        assert pool.meters["tpm"].level > 9_000
+        (tokens,) = settled
+        output_tokens = tokens - estimate.input_tokens
+        assert output_tokens == 8 if include_usage and how == "read" else 0 < output_tokens <= 16
 
     run_virtually(main)
+
+
+@pytest.mark.parametrize("how", ["parse", "text", "json", "by pieces", "unread"])
+def test_an_answer_that_is_read_later_is_settled_if_it_is_read_as_a_whole(how: str, settled: list[float]) -> None:
+    with (
+        running(limits={"rpm": 600, "tpm": 10_000}, charge="usage", output_tokens=8) as server,
+        OpenAI(base_url=server.base_url, api_key="sk-test") as client,
+    ):
+        limiter = throttle.Limiter(USAGE_BOOKED)
+        completions = throttle.wrap(client, limiter=limiter).chat.completions
+        with completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as response:
+            assert limiter.snapshot().pools["all"].under_way == 1
+            if how == "by pieces":
+                assert [*response.iter_bytes()]
+            elif how != "unread":
+                assert getattr(response, how)()
+        assert limiter.snapshot().pools["all"].under_way == 0
+    used = throttle.estimate({"model": MODEL, "messages": MESSAGES}).input_tokens + 8
+    assert settled == ([] if how in ("by pieces", "unread") else [used])
 
 
 @pytest.mark.parametrize(
