@@ -245,6 +245,11 @@ class BucketMeter:
         self.bucket.give(now_us, mark - grains)
         return grains
 
+    def used_at(self, now_us: int) -> float:
+        """Tell how much of the bucket has not flowed back yet."""
+        bucket = self.bucket
+        return (bucket.capacity - bucket.level_at(now_us)) / bucket.window_us
+
     def snapshot(self, now_us: int) -> MeterSnapshot:
         bucket = self.bucket
         window_us = bucket.window_us

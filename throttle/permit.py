@@ -12,7 +12,7 @@ from throttle.costs import CallCost
 from throttle.feedback.evidence import Evidence
 from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount
-from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Ticket
+from throttle.pool import ADMITTED, EXPIRED, NEW, WAITING, Ticket
 from throttle.retry import Retry
 from throttle.routing import Route
 from throttle.waiting import running_trio
@@ -97,11 +97,6 @@ class Permit(Ticket):
         return self.state == WAITING
 
     # afterwards
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the call is over, as far as the permit knows."""
-        return self.state >= ENDED
 
     @property
     def waited_s(self) -> float:

@@ -174,10 +174,13 @@ class Routing:
         """
         if permit.state != ADMITTED or not any(isinstance(meter, BucketMeter) for meter in permit.meters):
             return
+        now_us = self._clock()
         charged = dict(zip(permit.meters, permit.marks, strict=True))
         amounts = {meter.name: amount for meter, amount in zip(permit.meters, permit.amounts, strict=True)}
+        for meter, mark in charged.items():
+            if isinstance(meter, BucketMeter):
+                meter.cancel(now_us, mark)
         self.open(permit.account, permit.model, host=self._accounts[permit.account].host or "")
-        now_us = self._clock()
         permit.meters = permit.pool.meters
         permit.amounts = tuple(amounts.get(meter.name, 0) for meter in permit.meters)
         permit.marks = tuple(
@@ -194,7 +197,11 @@ class Routing:
         if there is None or (host is not None and any(isinstance(meter, BucketMeter) for meter in there)):
             now_us = self._clock()
             made = [self._workshop.meter_of(spec, meter, now_us, host) for meter in spec.meters]
-            kept = {meter.name: meter for meter in there or () if not isinstance(meter, BucketMeter)}
+            exact = {meter.name: meter for meter in there or () if isinstance(meter, BucketMeter)}
+            kept = {meter.name: meter for meter in there or () if meter.name not in exact}
+            for meter in made:
+                if isinstance(meter, Belief) and (before := exact.get(meter.name)) is not None:
+                    meter.was_used(before.used_at(now_us))
             there = self._meters[key] = tuple(kept.get(meter.name, meter) for meter in made)
         return there
 

@@ -19,6 +19,7 @@ import trio.testing
 import throttle
 from tests.core.virtual import VirtualLoop, run_virtually
 from throttle import Limiter, RequestTooLarge, WaitTimeout
+from throttle.feedback.belief import BeliefSnapshot
 from throttle.pool import ADMITTED, ENDED
 
 LIMITS = {"rpm": 60, "tpm": 6000}
@@ -471,3 +472,16 @@ def test_the_face_has_the_signatures_of_the_contract() -> None:
     assert issubclass(throttle.ThrottleError, openai.OpenAIError)
     assert issubclass(WaitTimeout, TimeoutError)
     assert {RequestTooLarge, throttle.LimitsError, throttle.StoreError} <= set(throttle.ThrottleError.__subclasses__())
+
+
+@pytest.mark.parametrize("own", [1, 200])
+def test_what_was_used_of_a_day_before_a_meter_learns_is_not_forgotten(own: int) -> None:
+    """Explicit permits draw on an exact bucket until somebody shows an answer."""
+    limiter = throttle.Limiter({"rpm": 600, "tpd": 10_000}, clock=lambda: 0)
+    with limiter.acquire("m", tokens=6_000):
+        pass
+    with limiter.acquire("m", tokens=own) as permit:
+        permit.observe({"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "599"})
+    (pool,) = limiter.snapshot().pools.values()
+    assert isinstance(pool.meters["tpd"], BeliefSnapshot)
+    assert pool.meters["tpd"].level == 4_000 - own
