@@ -12,7 +12,6 @@ import pytest
 from openai import OpenAI
 
 import throttle
-from tests.core.clients import opened
 from tests.core.virtual import VirtualLoop, run_virtually
 from throttle import Limiter
 from throttle.account import Identity
@@ -226,7 +225,7 @@ def test_the_account_of_a_key_is_found_in_the_file_and_another_key_has_pools_of_
         "ours": {"tier": "tier-2", "key_hash": key_hash("sk-ours")},
         "theirs": {"tier": "tier-1", "key_hash": key_hash("sk-theirs")},
     }
-    client = wrap(opened(OpenAI(api_key="sk-ours", base_url="http://127.0.0.1:9/v1")), limits=given)
+    client = wrap(OpenAI(api_key="sk-ours", base_url="http://127.0.0.1:9/v1"), limits=given)
     limiter = throttle.limiter_of(client)
     assert limiter.tier == "tier-2"
     other = client.with_options(api_key="sk-theirs")

@@ -12,7 +12,6 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 import throttle
-from tests.core.clients import opened
 from tests.core.virtual import VirtualLoop, run_virtually
 from throttle.context import current_options
 from throttle.costs import CallCost
@@ -41,7 +40,7 @@ def wrap(server: Simulator, charge: str = "usage") -> OpenAI:
         "families": {"all": {"models": ["*"], "charge": charge}},
         "tiers": {"tier-1": {"all": LIMITS}},
     }
-    client = opened(OpenAI(base_url=server.base_url, api_key="sk-test"))
+    client = OpenAI(base_url=server.base_url, api_key="sk-test")
     return throttle.wrap(client, limiter=throttle.Limiter(table))
 
 

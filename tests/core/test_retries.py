@@ -12,7 +12,6 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 import throttle
-from tests.core.clients import opened
 from tests.core.virtual import VirtualLoop, run_virtually
 from throttle import Retry
 from throttle.costs import CallCost
@@ -51,7 +50,7 @@ def server(shared_server: Simulator) -> Simulator:
 
 
 def wrap(server: Simulator, max_retries: int = 2, **options: Any) -> OpenAI:
-    client = opened(OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=max_retries))
+    client = OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=max_retries)
     return throttle.wrap(client, limiter=throttle.Limiter(LIMITS), **options)
 
 
@@ -180,7 +179,7 @@ def test_other_pools_are_not_touched_by_a_pause() -> None:
         limits={"rpm": 6000}, faults=[refusal(model="gpt-4o", message="Please try again in 30s.")]
     ) as server:
         client = throttle.wrap(
-            opened(OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0)),
+            OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0),
             limiter=throttle.Limiter(limits),
             retry=Retry(attempts=1),
         )
