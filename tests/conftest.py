@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from openai._base_client import SyncHttpxClientWrapper
 
@@ -23,6 +24,11 @@ def _noted_init(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 SyncHttpxClientWrapper.__init__ = _noted_init  # type: ignore[method-assign]
+
+
+# loads what the SDK loads late: pytest's tests of plugins forget the modules that were loaded inside them, and an HTTP
+# library that is there twice doesn't know its own errors
+openai.OpenAI(api_key="none").close()
 
 
 @pytest.fixture(autouse=True)
