@@ -32,6 +32,7 @@ lint: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/basedpyright --pythonpath .venv/bin/python --warnings tests/typing/contract.py
 
 bench: .venv/ready
 	.venv/bin/python -m benchmarks throughput --quick
