@@ -57,7 +57,7 @@ class StandIn:
 
     def _share(self, line: StoredLine, processes: int, now_us: int) -> StoredLine:
         if self._open or not line.rate:
-            return replace(line, rate=0)
+            return line._replace(rate=0)
         bucket = Bucket(line.rate, 1, at_us=line.at, capacity=line.capacity, level=line.level)
         tick = now_us // line.tick_us
         level = bucket.level_at(tick)

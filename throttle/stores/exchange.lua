@@ -2,126 +2,108 @@
 -- Read that first. Names are the same here; the conformance suite holds both together, number by number.
 --
 -- All figures are whole and below 2^53, so that doubles are exact; quotients are taken of figures whose sum is, so that
--- floor and ceil are exact too.
+-- floor and ceil are exact too. They come, are kept and go as packed doubles: reading and writing them as text took
+-- four times as long as all the arithmetic.
 --
--- KEYS: 1 the state, 2 processes, 3 leases, 4 replies; all in one hash slot.
+-- KEYS: 1 the state, 2 processes, 3 leases; all in one hash slot. Of the state, h is the head, l the lines (six figures
+-- each), d the definition's digest, t its text, b the lesson's, r:PROCESS the last reply to a process.
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
 local READY, WANTED, OTHER = 0, 1, 2
-local RATE, TICK, CAPACITY, LEVEL, AT, SPENT = 1, 2, 3, 4, 5, 6
+local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
-local process, number, digest, version = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local ahead_us, keep_ms, pause_until_us, presence = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8]
-local sent, changes, asks, lesson, lesson_text = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
-local definition, definition_text, now_us = ARGV[14], ARGV[15], tonumber(ARGV[16])
-if not now_us then
+local function numbers(text)
+  local n = #text / 8
+  local list = {struct.unpack('<' .. string.rep('d', n), text)}
+  list[n + 1] = nil -- where reading ended
+  return list, n
+end
+
+local function pack(list, n)
+  return struct.pack('<' .. string.rep('d', n), unpack(list, 1, n))
+end
+
+local process, digest, presence, lesson_text, definition_text = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
+local brought = numbers(ARGV[3])
+local number, version, ahead_us, keep_ms, pause_until_us, now_us = unpack(brought, 1, 6)
+local width, sent, changes, asks, told_lines, defined = unpack(brought, 7, 12)
+-- what comes before each part
+local sent_from = 12
+local changes_from = sent_from + sent
+local asks_from = changes_from + changes * (1 + width)
+local lesson_from = asks_from + asks * (1 + width)
+local defined_from = lesson_from + (told_lines > 0 and 2 + 5 * told_lines or 0)
+if now_us < 0 then
   local time = redis.call('TIME')
   now_us = time[1] * 1000000 + time[2]
 end
 
-local function words(text)
-  local list, n = {}, 0
-  for word in string.gmatch(text, '%S+') do
-    n = n + 1
-    list[n] = word
-  end
-  return list, n
-end
-
-local function numbers(text)
-  local list, n = {}, 0
-  for word in string.gmatch(text, '%S+') do
-    n = n + 1
-    list[n] = tonumber(word)
-  end
-  return list, n
-end
-
-local function text_of(list)
-  local texts = {}
-  for i = 1, #list do
-    local value = list[i]
-    texts[i] = type(value) == 'number' and string.format('%.0f', value) or value
-  end
-  return table.concat(texts, ' ')
-end
+local lines, last -- and what comes before the last of them
 
 local function level_at(line, tick)
-  local gap, level, rate = tick - line[AT], line[LEVEL], line[RATE]
+  local gap, level, rate = tick - lines[line + AT], lines[line + LEVEL], lines[line + RATE]
   if gap <= 0 or rate == 0 then return level end
-  if gap >= ceil((line[CAPACITY] - level) / rate) then return line[CAPACITY] end
+  local capacity = lines[line + CAPACITY]
+  if gap >= ceil((capacity - level) / rate) then return capacity end
   return level + gap * rate
 end
 
-local function lines_of(text)
-  local figures, n = numbers(text)
-  local lines = {}
-  for i = 0, n / 6 - 1 do
-    lines[i + 1] = {unpack(figures, 6 * i + 1, 6 * i + 6)}
-  end
-  return lines
-end
-
-local function defined_lines(old)
-  local figures, n = numbers(definition)
-  local lines = {}
-  for i = 0, n / 4 - 1 do
-    local rate, tick, capacity, level = unpack(figures, 4 * i + 1, 4 * i + 4)
-    local before = old[i + 1]
-    if before then
-      local part = floor(level_at(before, floor(now_us / before[TICK])) / max(1, floor(before[CAPACITY] / 1000)))
+local function define()
+  local list = {}
+  for i = 0, defined - 1 do
+    local rate, tick, capacity, level = unpack(brought, defined_from + 4 * i + 1, defined_from + 4 * i + 4)
+    local line = EACH * i
+    if lines and line <= last then
+      local part = floor(level_at(line, floor(now_us / lines[line + TICK])) / max(1, floor(lines[line + CAPACITY] / 1000)))
       level = min(capacity, min(1000, max(-1000, part)) * floor(capacity / 1000))
     end
-    lines[i + 1] = {rate, tick, capacity, level, floor(now_us / tick), 0}
+    list[line + RATE], list[line + TICK], list[line + CAPACITY] = rate, tick, capacity
+    list[line + LEVEL], list[line + AT], list[line + SPENT] = level, floor(now_us / tick), 0
   end
-  return lines
+  lines, last = list, EACH * (defined - 1)
 end
 
-local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'd')
-local known_digest = stored[3]
-local clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, lines
+local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'd', 'r:' .. process)
+local known_digest, reply = stored[3], stored[4]
+local clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes
 
 if not stored[1] then
-  if definition == '' then return {WANTED, text_of({now_us})} end
-  clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us = now_us, 0, 0, 0, 0, 0
-  lines, known_digest = defined_lines({}), digest
+  if defined == 0 then return pack({WANTED, now_us}, 2) end
+  clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes = now_us, 0, 0, 0, 0, 0, 0
+  define()
+  known_digest = digest
   redis.call('HSET', KEYS[1], 'd', digest, 't', definition_text, 'b', '')
 else
-  local head = numbers(stored[1])
   local state_now_us
-  state_now_us, clock_us, held_version, anchor_us = head[1], head[2], head[3], head[4]
-  held_pause_us, leases_made, sweep_at_us = head[5], head[6], head[7]
-  lines = lines_of(stored[2])
+  state_now_us, clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes =
+    struct.unpack('<dddddddd', stored[1])
+  local n
+  lines, n = numbers(stored[2])
+  last = n - EACH
   local back_us = state_now_us - now_us
   if back_us > 0 and back_us <= BACK_US then
     now_us = state_now_us
   elseif back_us > BACK_US then
     clock_us, held_pause_us = clock_us - back_us, max(0, held_pause_us - back_us)
-    anchor_us, sweep_at_us = min(anchor_us, now_us), now_us
-    for _, line in ipairs(lines) do line[AT] = floor(now_us / line[TICK]) end
+    anchor_us, sweep_at_us, processes = min(anchor_us, now_us), now_us, 0
+    for line = 0, last, EACH do lines[line + AT] = floor(now_us / lines[line + TICK]) end
     redis.call('DEL', KEYS[2], KEYS[3])
   end
 end
 
-local function head_text()
-  return text_of({now_us, clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us})
-end
-
-local function keep_lines()
-  local figures = {}
-  for _, line in ipairs(lines) do
-    for j = 1, 6 do figures[#figures + 1] = line[j] end
-  end
-  return text_of(figures)
+local function head()
+  return struct.pack(
+    '<dddddddd', now_us, clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes
+  )
 end
 
 if known_digest ~= digest then
-  if definition == '' then
-    redis.call('HSET', KEYS[1], 'h', head_text(), 'l', keep_lines())
-    return {OTHER, text_of({now_us}), '', '', '', known_digest, redis.call('HGET', KEYS[1], 't')}
+  if defined == 0 then
+    redis.call('HSET', KEYS[1], 'h', head(), 'l', pack(lines, last + EACH))
+    return {pack({OTHER, now_us}, 2), known_digest, redis.call('HGET', KEYS[1], 't')}
   end
-  lines = defined_lines(lines)
+  define()
   held_version, anchor_us, clock_us = held_version + 1, 0, now_us
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[1], 'd', digest, 't', definition_text, 'b', '')
@@ -129,44 +111,56 @@ end
 
 -- `figures` holds the amounts for all lines, after `from`
 local function give(figures, from)
-  for i, line in ipairs(lines) do
-    local amount = tonumber(figures[from + i])
-    if line[RATE] ~= 0 then line[LEVEL] = min(line[CAPACITY], line[LEVEL] + amount) end
-    line[SPENT] = (line[SPENT] - amount) % MODULUS
+  for line = 0, last, EACH do
+    from = from + 1
+    local amount = figures[from]
+    if lines[line + RATE] ~= 0 then
+      lines[line + LEVEL] = min(lines[line + CAPACITY], lines[line + LEVEL] + amount)
+    end
+    lines[line + SPENT] = (lines[line + SPENT] - amount) % MODULUS
   end
 end
 
--- a lease: process, at_us, before_us, amounts
+-- a lease: at_us, before_us, amounts, then whose it is
+local function lease_of(text)
+  local n = 2 + last / EACH + 1
+  return numbers(string.sub(text, 1, 8 * n)), string.sub(text, 8 * n + 1)
+end
+
 local function give_back(lease)
-  local parts = words(lease)
-  if tonumber(parts[2]) == clock_us then
-    clock_us = max(now_us, tonumber(parts[3]))
-    for _, line in ipairs(lines) do
-      local at = floor(clock_us / line[TICK])
-      local gap, rate = line[AT] - at, line[RATE]
+  if lease[1] == clock_us then
+    clock_us = max(now_us, lease[2])
+    for line = 0, last, EACH do
+      local at = floor(clock_us / lines[line + TICK])
+      local gap, rate = lines[line + AT] - at, lines[line + RATE]
       if rate ~= 0 and gap > 0 then
-        local most = 2 * line[CAPACITY]
-        line[LEVEL] = line[LEVEL] - (gap >= ceil(most / rate) and most or gap * rate)
-        line[AT] = at
+        local most = 2 * lines[line + CAPACITY]
+        lines[line + LEVEL] = lines[line + LEVEL] - (gap >= ceil(most / rate) and most or gap * rate)
+        lines[line + AT] = at
       end
     end
   end
-  give(parts, 3)
+  give(lease, 2)
 end
 
-if presence ~= '' then redis.call('HSET', KEYS[2], process, text_of({now_us, presence})) end
+if presence ~= '' then
+  processes = processes + redis.call('HSET', KEYS[2], process, string.format('%.0f %s', now_us, presence))
+end
 
 if now_us >= sweep_at_us then
   local dead, alive = {}, {}
   local all = redis.call('HGETALL', KEYS[2])
+  processes = 0
   for i = 1, #all, 2 do
     local seen_us = tonumber(string.match(all[i + 1], '%S+'))
     if seen_us <= now_us - LEASE_US then
       dead[all[i]] = seen_us
       redis.call('HDEL', KEYS[2], all[i])
-      redis.call('HDEL', KEYS[4], all[i])
+      redis.call('HDEL', KEYS[1], 'r:' .. all[i])
+      if all[i] == process then reply = false end
     else
       alive[all[i]] = true
+      processes = processes + 1
     end
   end
   local leases = redis.call('HGETALL', KEYS[3])
@@ -174,138 +168,131 @@ if now_us >= sweep_at_us then
   for i = 1, #leases, 2 do order[#order + 1] = {tonumber(leases[i]), leases[i], leases[i + 1]} end
   table.sort(order, function(a, b) return a[1] > b[1] end)
   for _, entry in ipairs(order) do
-    local owner, at = string.match(entry[3], '(%S+) (%S+)')
+    local lease, owner = lease_of(entry[3])
     if not alive[owner] then
       redis.call('HDEL', KEYS[3], entry[2])
-      if tonumber(at) > (dead[owner] or now_us) + BEAT_US then give_back(entry[3]) end
+      if lease[1] > (dead[owner] or now_us) + BEAT_US then give_back(lease) end
     end
   end
   sweep_at_us = now_us + SWEEP_US
 end
 
-local reply = redis.call('HGET', KEYS[4], process)
 local grants = ''
-if reply and tonumber(string.match(reply, '%S+')) == number then
-  grants = string.match(reply, '^%S+ ?(.*)$')
+if reply and struct.unpack('<d', reply) == number then
+  grants = string.sub(reply, 9)
 else
-  for lease in string.gmatch(sent, '%S+') do redis.call('HDEL', KEYS[3], lease) end
+  for i = sent_from + 1, changes_from do redis.call('HDEL', KEYS[3], string.format('%.0f', brought[i])) end
 
-  if changes ~= '' then
-    local list, n = words(changes)
-    local width = 1 + #lines
-    for first = 0, n - width, width do
-      local lease = list[first + 1]
-      if lease == '0' then
-        give(list, first + 1)
-      else
-        local held = redis.call('HGET', KEYS[3], lease)
-        if held then
-          redis.call('HDEL', KEYS[3], lease)
-          give_back(held)
-        end
+  for from = changes_from + 1, asks_from, 1 + width do
+    if brought[from] == 0 then
+      give(brought, from)
+    else
+      local name = string.format('%.0f', brought[from])
+      local held = redis.call('HGET', KEYS[3], name)
+      if held then
+        redis.call('HDEL', KEYS[3], name)
+        give_back((lease_of(held)))
       end
     end
   end
 
   held_pause_us = max(held_pause_us, pause_until_us)
 
-  -- a lesson: anchor_us, at_us, and for each line rate, capacity, level (or -), spent
-  if lesson ~= '' then
-    local told, n = words(lesson)
-    local told_anchor_us = tonumber(told[1])
-    if told_anchor_us > anchor_us and n == 2 + 4 * #lines then
-      local at_us = min(tonumber(told[2]), max(now_us, clock_us))
-      for i, line in ipairs(lines) do
-        local first = 4 * i - 2
-        local rate, capacity, level = tonumber(told[first + 1]), tonumber(told[first + 2]), tonumber(told[first + 3])
-        if level then
-          local at = line[AT]
-          local next_line = {rate, line[TICK], capacity, min(level, capacity), floor(at_us / line[TICK])}
-          if at > next_line[AT] then
-            next_line[LEVEL] = level_at(next_line, at)
-            line[AT] = at
-          else
-            line[AT] = next_line[AT]
-          end
-          local since = (line[SPENT] - tonumber(told[first + 4])) % MODULUS
-          if since >= MODULUS / 2 then
-            since = since - MODULUS
-          end
-          line[LEVEL] = next_line[LEVEL] - since
-        elseif rate ~= 0 then
-          local tick = floor(now_us / line[TICK])
-          if line[RATE] == 0 then
-            line[AT] = tick
-          else
-            line[LEVEL] = level_at(line, tick)
-            line[AT] = max(line[AT], tick)
-          end
+  -- a lesson: anchor_us, at_us, and for each line rate, capacity, whether a level is told, level, spent
+  local told_anchor_us = brought[lesson_from + 1]
+  if told_lines > 0 and told_anchor_us > anchor_us and EACH * (told_lines - 1) == last then
+    local at_us = min(brought[lesson_from + 2], max(now_us, clock_us))
+    local from = lesson_from + 2
+    for line = 0, last, EACH do
+      local rate, capacity, is_told, level, spent = unpack(brought, from + 1, from + 5)
+      from = from + 5
+      if is_told == 1 then
+        local at, then_at = lines[line + AT], floor(at_us / lines[line + TICK])
+        local since = (lines[line + SPENT] - spent) % MODULUS
+        if since >= MODULUS / 2 then since = since - MODULUS end
+        lines[line + RATE], lines[line + CAPACITY] = rate, capacity
+        lines[line + LEVEL], lines[line + AT] = min(level, capacity), then_at
+        if at > then_at then
+          lines[line + LEVEL] = level_at(line, at)
+          lines[line + AT] = at
         end
-        line[RATE], line[CAPACITY] = rate, capacity
-        line[LEVEL] = min(line[LEVEL], capacity)
+        lines[line + LEVEL] = lines[line + LEVEL] - since
+      elseif rate ~= 0 then
+        local tick = floor(now_us / lines[line + TICK])
+        if lines[line + RATE] == 0 then
+          lines[line + AT] = tick
+        else
+          lines[line + LEVEL] = level_at(line, tick)
+          lines[line + AT] = max(lines[line + AT], tick)
+        end
       end
-      anchor_us, held_version = told_anchor_us, held_version + 1
-      redis.call('HSET', KEYS[1], 'b', lesson_text)
+      lines[line + RATE], lines[line + CAPACITY] = rate, capacity
+      lines[line + LEVEL] = min(lines[line + LEVEL], capacity)
     end
+    anchor_us, held_version = told_anchor_us, held_version + 1
+    redis.call('HSET', KEYS[1], 'b', lesson_text)
   end
 
   -- calls: within_us, amounts
-  if asks ~= '' then
-    local list, n = words(asks)
-    local width = 1 + #lines
-    local granted = {}
-    for first = 0, n - width, width do
-      local figures = {}
-      for i = 1, #lines do figures[i] = tonumber(list[first + 1 + i]) end
-      local within_us = tonumber(list[first + 1])
-      local at_us = max(now_us, clock_us, held_pause_us)
-      for i, line in ipairs(lines) do
-        local rate = line[RATE]
-        if rate ~= 0 then
-          local tick = floor(at_us / line[TICK])
-          local lack = min(figures[i], line[CAPACITY]) - level_at(line, tick)
-          if lack > 0 then
-            at_us = max(at_us, (max(tick, line[AT]) + ceil(lack / rate)) * line[TICK])
-          end
+  local granted, n = {}, 0
+  for from = asks_from + 1, lesson_from, 1 + width do
+    local within_us = brought[from]
+    local at_us = max(now_us, clock_us, held_pause_us)
+    local i = from
+    for line = 0, last, EACH do
+      i = i + 1
+      local rate = lines[line + RATE]
+      if rate ~= 0 then
+        local tick_us = lines[line + TICK]
+        local tick = floor(at_us / tick_us)
+        local lack = min(brought[i], lines[line + CAPACITY]) - level_at(line, tick)
+        if lack > 0 then
+          at_us = max(at_us, (max(tick, lines[line + AT]) + ceil(lack / rate)) * tick_us)
         end
-      end
-      if within_us >= 0 and at_us - now_us > within_us then
-        granted[#granted + 1] = text_of({-1, at_us - now_us, 0})
-      else
-        for i, line in ipairs(lines) do
-          if line[RATE] ~= 0 then
-            local tick = floor(at_us / line[TICK])
-            line[LEVEL] = level_at(line, tick) - figures[i]
-            line[AT] = max(line[AT], tick)
-          end
-          line[SPENT] = (line[SPENT] + figures[i]) % MODULUS
-        end
-        local lease = 0
-        local waits = at_us - now_us > ahead_us
-        if waits then
-          leases_made = leases_made + 1
-          lease = leases_made
-          redis.call('HSET', KEYS[3], text_of({lease}), text_of({process, at_us, clock_us, unpack(figures)}))
-        end
-        clock_us = at_us
-        granted[#granted + 1] = text_of({at_us, at_us - now_us, lease})
-        if waits then break end
       end
     end
-    grants = table.concat(granted, ' ')
+    local wait_us = at_us - now_us
+    if within_us >= 0 and wait_us > within_us then
+      granted[n + 1], granted[n + 2], granted[n + 3] = -1, wait_us, 0
+      n = n + 3
+    else
+      i = from
+      for line = 0, last, EACH do
+        i = i + 1
+        if lines[line + RATE] ~= 0 then
+          local tick = floor(at_us / lines[line + TICK])
+          lines[line + LEVEL] = level_at(line, tick) - brought[i]
+          lines[line + AT] = max(lines[line + AT], tick)
+        end
+        lines[line + SPENT] = (lines[line + SPENT] + brought[i]) % MODULUS
+      end
+      local lease = 0
+      local waits = wait_us > ahead_us
+      if waits then
+        leases_made = leases_made + 1
+        lease = leases_made
+        local text = struct.pack('<dd', at_us, clock_us) .. pack({unpack(brought, from + 1, from + width)}, width)
+        redis.call('HSET', KEYS[3], string.format('%.0f', lease), text .. process)
+      end
+      clock_us = at_us
+      granted[n + 1], granted[n + 2], granted[n + 3] = at_us, wait_us, lease
+      n = n + 3
+      if waits then break end
+    end
   end
-  redis.call('HSET', KEYS[4], process, text_of({number}) .. ' ' .. grants)
+  grants = pack(granted, n)
 end
 
-local kept_lines = keep_lines()
-redis.call('HSET', KEYS[1], 'h', head_text(), 'l', kept_lines)
-if presence ~= '' or definition ~= '' or held_pause_us > now_us then
+local kept_lines = pack(lines, last + EACH)
+redis.call('HSET', KEYS[1], 'h', head(), 'l', kept_lines, 'r:' .. process, struct.pack('<d', number) .. grants)
+if presence ~= '' or defined > 0 or held_pause_us > now_us then
   -- what waits or pauses longer than anybody usually comes by is kept for as long as it takes
-  local still_ms = string.format('%.0f', keep_ms + max(0, ceil((max(clock_us, held_pause_us) - now_us) / 1000)))
-  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], still_ms) end
+  local still_ms = keep_ms + max(0, ceil((max(clock_us, held_pause_us) - now_us) / 1000))
+  for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], string.format('%.0f', still_ms)) end
 end
 
-local told = ''
-if held_version ~= version then told = redis.call('HGET', KEYS[1], 'b') end
-local answer = {now_us, clock_us, held_version, held_pause_us, redis.call('HLEN', KEYS[2])}
-return {READY, text_of(answer), kept_lines, grants, told}
+local answer = struct.pack(
+  '<ddddddd', READY, now_us, clock_us, held_version, held_pause_us, processes, #grants / 24
+) .. grants .. kept_lines
+if held_version == version then return answer end
+return {answer, redis.call('HGET', KEYS[1], 'b')}

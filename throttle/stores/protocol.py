@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = [
     "MODULUS",
@@ -63,8 +63,7 @@ class Line:
     level: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLine:
+class StoredLine(NamedTuple):
     """A line as it stands: `level` grains at the tick `at`; `spent` counts its charges modulo `MODULUS`."""
 
     rate: int
@@ -85,8 +84,7 @@ class Definition:
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A call that is to be reserved.
 
     Attributes:
@@ -98,8 +96,7 @@ class Ask:
     within_us: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A charge that is given back (positive amounts) or added.
 
     With `lease` set, the reservation of that number is given back, if it still stands.
@@ -195,8 +192,7 @@ class Exchange:
     keep_us: int = 3_600_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """What became of a call that was asked for.
 
     Attributes:

@@ -1,8 +1,11 @@
 """Pools kept in Redis (6.2 or newer) or Valkey: any number of processes on any number of machines.
 
 Each exchange is one script, carried out atomically at the server's own time, in one round trip; several pools' go out
-in one pipeline. All keys of a pool share one hash slot, so a cluster keeps it in one place. A script that the server
-has forgotten is sent again. Exchanges are numbered, so the client's retries do nothing twice.
+in one go. All keys of a pool share one hash slot, so a cluster keeps it in one place. A script that the server has
+forgotten is sent again. Exchanges are numbered, so that trying again does nothing twice.
+
+But in a cluster, one connection of redis-py's is held and written to directly: its pool and its bookkeeping for each
+command cost as much as the rest of the round trip.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ __all__ = ["RedisStore"]
 
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
-PARTS: Final = ("", ":p", ":l", ":r")
+PARTS: Final = ("", ":p", ":l")
 
 
 class RedisStore:
@@ -58,6 +61,7 @@ class RedisStore:
         self._cluster = "+cluster" in urlsplit(url).scheme
         self._sentinels: Any = None
         self._client: Any = None
+        self._line: Any = None
         self._script, self._sha = _script()
         try:
             self._client = self._connect()
@@ -80,24 +84,50 @@ class RedisStore:
             raise self._error(error) from error
 
     def close(self) -> None:
+        line, self._line = self._line, None
         client, self._client = self._client, None
+        if line is not None:
+            line.close()
         if client is not None:
             client.close()
 
     def _evaluate(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        client = self._client = self._client or self._connect()
-        if len(calls) == 1 or self._cluster:
+        if self._cluster:
+            client = self._client = self._client or self._connect()
             return [self._evaluate_one(client, call) for call in calls]
-        pipeline = client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.evalsha(self._sha, len(PARTS), *call)
-        answers = pipeline.execute(raise_on_error=False)
-        for i, answer in enumerate(answers):
-            if isinstance(answer, self._redis.exceptions.NoScriptError):
-                answers[i] = self._evaluate_one(client, calls[i])
-            elif isinstance(answer, Exception):
-                raise answer
-        return list(answers)
+        line = self._line
+        if line is None:
+            client = self._client = self._client or self._connect()
+            line = self._line = client.client()
+            return self._send(line.connection, calls)
+        try:
+            return self._send(line.connection, calls)
+        except self._redis.exceptions.ConnectionError as error:
+            if isinstance(error, self._redis.exceptions.AuthenticationError):
+                raise
+            return self._send(line.connection, calls)  # the server may have closed a connection that was idle
+
+    def _send(self, connection: Any, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send scripts and read their answers; a connection that is closed is opened first."""
+        parts = str(len(PARTS))
+        packed = [_packed("EVALSHA", self._sha, parts, *call) for call in calls]
+        connection.send_packed_command([b"".join(packed)])
+        answers: list[Any] = []
+        forgotten, failed = [], None
+        for i in range(len(calls)):
+            try:
+                answers.append(connection.read_response(disable_decoding=True))
+            except self._redis.exceptions.NoScriptError:
+                forgotten.append(i)
+                answers.append(None)
+            except self._redis.exceptions.ResponseError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        for i in forgotten:
+            connection.send_packed_command([_packed("EVAL", self._script, parts, *calls[i])])
+            answers[i] = connection.read_response(disable_decoding=True)
+        return answers
 
     def _evaluate_one(self, client: Any, call: Sequence[Any]) -> Any:
         try:
@@ -112,8 +142,8 @@ class RedisStore:
         seconds, micros = client.time(target_nodes="random") if self._cluster else client.time()
         for name in sorted(client.scan_iter(match=pattern, count=1000)):
             key = name.decode()
-            state = _texts(client.hgetall(key))
-            if state:
+            state = client.hmget(key, ("h", "l", "t", "b"))
+            if state[0]:
                 processes = _texts(client.hgetall(key + ":p"))
                 now_us = seconds * 1_000_000 + micros
                 reports.append(read_report(key[1:-1], state, processes, client.hlen(key + ":l"), now_us))
@@ -124,6 +154,11 @@ class RedisStore:
         options: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
         parts = urlsplit(self._url)
         scheme, _, kind = parts.scheme.partition("+")
+        if kind != "cluster":  # what is tried again, and when, is the courier's business
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+
+            options["retry"] = Retry(NoBackoff(), 0)
         if not kind:
             return redis.Redis.from_url(self._url, **options)
         if kind not in ("sentinel", "cluster") or scheme not in ("redis", "rediss"):
@@ -171,6 +206,15 @@ class RedisStore:
         else:
             remedy = "is it running, and reachable from here?" if isinstance(error, errors.ConnectionError) else ""
         return StoreError(f"store {self._shown}: {text}{': ' if remedy else ''}{remedy}")
+
+
+def _packed(*words: str | bytes) -> bytes:
+    """Write a command as the protocol has it."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if isinstance(word, bytes) else word.encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1)

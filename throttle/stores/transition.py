@@ -84,7 +84,7 @@ class PoolState:
                 self.text,
                 self.now_us,
                 self.clock_us,
-                [astuple(line) for line in self.lines],
+                self.lines,
                 self.version,
                 self.anchor_us,
                 self.lesson,
@@ -92,8 +92,11 @@ class PoolState:
                 self.leases_made,
                 self.sweep_at_us,
                 {name: [seen_us, *astuple(presence)] for name, (seen_us, presence) in self.processes.items()},
-                {number: astuple(lease) for number, lease in self.leases.items()},
-                {name: [number, *map(astuple, grants)] for name, (number, grants) in self.replies.items()},
+                {
+                    number: (lease.process, lease.at_us, lease.before_us, lease.amounts)
+                    for number, lease in self.leases.items()
+                },
+                {name: [number, *grants] for name, (number, grants) in self.replies.items()},
             ],
             ensure_ascii=False,
             separators=(",", ":"),

@@ -1,8 +1,11 @@
-"""How an exchange is written for a script, and how its answer is read: whole numbers as text, exact in any language."""
+"""How an exchange is written for a script, and how its answer is read: whole numbers as packed doubles, which hold
+them exactly up to 2**53.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from struct import pack, unpack
 from urllib.parse import quote, unquote
 
 from throttle.stores.protocol import (
@@ -11,7 +14,6 @@ from throttle.stores.protocol import (
     Answer,
     Exchange,
     Grant,
-    Lesson,
     PoolReport,
     Presence,
     StoredLine,
@@ -20,92 +22,102 @@ from throttle.stores.protocol import (
 __all__ = ["arguments_of", "read_answer", "read_report"]
 
 
-def arguments_of(brought: Exchange, now_us: int | None) -> list[str | int]:
+def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
     """Write the arguments of `exchange.lua`; `now_us` stands in for the store's own time, for tests."""
-    asks = (f"{ask.within_us} {_join(ask.amounts)}" for ask in brought.asks)
-    changes = (f"{change.lease} {_join(change.amounts)}" for change in brought.changes)
-    definition, presence = brought.definition, brought.presence
-    return [
-        brought.process,
+    asks, changes, lesson, definition = brought.asks, brought.changes, brought.lesson, brought.definition
+    if definition is not None and definition.digest != brought.digest:
+        definition = None
+    width = len(asks[0].amounts) if asks else len(changes[0].amounts) if changes else 0
+    figures: list[int] = [
         brought.number,
-        brought.digest,
         brought.version,
         brought.ahead_us,
         max(1, brought.keep_us // 1000),
         brought.pause_until_us,
-        "" if presence is None else _presence(presence),
-        _join(brought.sent),
-        " ".join(changes),
-        " ".join(asks),
-        "" if brought.lesson is None else _lesson(brought.lesson),
-        "" if brought.lesson is None else brought.lesson.text,
-        ""
-        if definition is None or definition.digest != brought.digest
-        else " ".join(f"{line.rate} {line.tick_us} {line.capacity} {line.level}" for line in definition.lines),
+        -1 if now_us is None else now_us,
+        width,
+        len(brought.sent),
+        len(changes),
+        len(asks),
+        0 if lesson is None else len(lesson.lines),
+        0 if definition is None else len(definition.lines),
+    ]
+    figures += brought.sent
+    for change in changes:
+        figures.append(change.lease)
+        figures += change.amounts
+    for ask in asks:
+        figures.append(ask.within_us)
+        figures += ask.amounts
+    if lesson is not None:
+        figures += (lesson.anchor_us, lesson.at_us)
+        for line, spent in zip(lesson.lines, lesson.spent, strict=True):
+            figures += (line.rate, line.capacity, line.level is not None, line.level or 0, spent)
+    if definition is not None:
+        for defined in definition.lines:
+            figures += (defined.rate, defined.tick_us, defined.capacity, defined.level)
+    return [
+        brought.process,
+        brought.digest,
+        pack(f"<{len(figures)}d", *figures),
+        "" if brought.presence is None else _presence(brought.presence),
+        "" if lesson is None else lesson.text,
         "" if definition is None else definition.text,
-        "" if now_us is None else now_us,
     ]
 
 
-def read_answer(parts: Sequence[bytes | int]) -> Answer:
-    """Read what `exchange.lua` returned."""
-    status = int(parts[0])
-    texts = [part.decode() if isinstance(part, bytes) else str(part) for part in parts[1:]]
-    head = _numbers(texts[0])
+def read_answer(parts: bytes | Sequence[bytes]) -> Answer:
+    """Read what `exchange.lua` returned: figures, and texts where there are any to tell."""
+    if isinstance(parts, bytes):
+        parts = (parts,)
+    figures = _numbers(parts[0])
+    status = figures[0]
     if status == OTHER:
-        return Answer(OTHER, head[0], definition=(texts[4], texts[5]))
+        return Answer(OTHER, figures[1], definition=(parts[1].decode(), parts[2].decode()))
     if status != READY:
-        return Answer(status, head[0])
-    grants = _numbers(texts[2])
+        return Answer(status, figures[1])
+    _, now_us, clock_us, version, pause_until_us, processes, granted = figures[:7]
+    lines_from = 7 + 3 * granted
     return Answer(
         READY,
-        now_us=head[0],
-        clock_us=head[1],
-        version=head[2],
-        pause_until_us=head[3],
-        processes=head[4],
-        grants=tuple(Grant(*grants[i : i + 3]) for i in range(0, len(grants), 3)),
-        lines=_lines(texts[1]),
-        lesson=texts[3] or None,
+        now_us,
+        clock_us,
+        version,
+        pause_until_us,
+        processes,
+        tuple([Grant(*figures[i : i + 3]) for i in range(7, lines_from, 3)]),
+        _lines(figures, lines_from),
+        (parts[1].decode() or None) if len(parts) > 1 else None,
     )
 
 
-def read_report(key: str, state: dict[str, str], processes: dict[str, str], leases: int, now_us: int) -> PoolReport:
-    """Read the state that `exchange.lua` keeps."""
-    head = _numbers(state["h"])
+def read_report(key: str, state: Sequence[bytes], processes: dict[str, str], leases: int, now_us: int) -> PoolReport:
+    """Read the state that `exchange.lua` keeps: its head, lines, text and lesson."""
+    head = _numbers(state[0])
     there = {}
     for name, text in processes.items():
         seen_us, label, *figures = text.split()
         there[name] = (int(seen_us), Presence(unquote(label[1:]), *map(int, figures)))
     return PoolReport(
         key=key,
-        text=state["t"],
-        lesson=state["b"],
+        text=state[2].decode(),
+        lesson=state[3].decode(),
         now_us=max(now_us, head[0]),
         clock_us=head[1],
         pause_until_us=head[4],
-        lines=_lines(state["l"]),
+        lines=_lines(_numbers(state[1]), 0),
         processes=there,
         leases=leases,
     )
 
 
-def _lines(text: str) -> tuple[StoredLine, ...]:
-    figures = _numbers(text)
-    return tuple(StoredLine(*figures[i : i + 6]) for i in range(0, len(figures), 6))
+def _lines(figures: list[int], start: int) -> tuple[StoredLine, ...]:
+    return tuple([StoredLine(*figures[i : i + 6]) for i in range(start, len(figures), 6)])
 
 
 def _presence(presence: Presence) -> str:
     figures = (presence.waiting, presence.under_way, presence.admitted, presence.refused)
-    return f"{_word(presence.label)} {_join(figures)}"
-
-
-def _lesson(lesson: Lesson) -> str:
-    told = (
-        f"{line.rate} {line.capacity} {'-' if line.level is None else line.level} {spent}"
-        for line, spent in zip(lesson.lines, lesson.spent, strict=True)
-    )
-    return f"{lesson.anchor_us} {lesson.at_us} {' '.join(told)}"
+    return f"{_word(presence.label)} {' '.join(map(str, figures))}"
 
 
 def _word(text: str) -> str:
@@ -113,9 +125,5 @@ def _word(text: str) -> str:
     return "=" + quote(text, safe="")
 
 
-def _join(numbers: Iterable[int]) -> str:
-    return " ".join(map(str, numbers))
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split()]
+def _numbers(packed: bytes) -> list[int]:
+    return list(map(int, unpack(f"<{len(packed) // 8}d", packed)))
