@@ -1,7 +1,7 @@
 """A gate: one pool, those who wait in front of it in whatever runtime, and the one who keeps its time.
 
-Every verb here is called under the limiter's lock. The pool decides who goes; the gate wakes them and sees to it that
-somebody rings when the next one's turn comes:
+Every verb here but `lend_hand` is called under the limiter's lock. The pool decides who goes; the gate wakes them and
+sees to it that somebody rings when the next one's turn comes:
 
 - One of the runtimes in which somebody waits is the *keeper*: it alone rings at the pool's next instant.
 - Every other one rings `GRACE_US` later. Where it finds the instant passed and nothing done, the keeper stands still (a
@@ -16,11 +16,14 @@ somebody rings when the next one's turn comes:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from throttle.bucket import NEVER
 from throttle.pool import WAITING, Pool, Ticket
 from throttle.waiting import Gone, Runtime
+
+if TYPE_CHECKING:
+    from throttle.limiter import Limiter
 
 __all__ = ["GRACE_US", "Gate"]
 
@@ -77,6 +80,9 @@ class Gate:
         self.pool.enqueue(now_us, ticket)
         self._see(owner)
         self.tick(now_us)
+
+    def lend_hand(self, limiter: Limiter, ticket: Ticket) -> None:
+        """Do in a thread that waits for a ticket what another one would have to do for it; without the lock."""
 
     def withdraw(self, now_us: int, ticket: Ticket) -> None:
         """Take a ticket out, waiting or admitted, and let the next ones go."""

@@ -484,6 +484,7 @@ class Limiter:
                 threads.join(gate, sleeper)
                 gate.enqueue(self._clock(), permit, threads, sleeper)
                 until_us = threads.until_us(gate, sleeper)
+            gate.lend_hand(self, permit)
             while permit.state == WAITING:
                 sleeper.sleep(None if until_us >= NEVER else max(0, until_us - self._clock()) / 1e6)
                 if self._routing.is_live:
@@ -492,6 +493,7 @@ class Limiter:
                     if permit.state == WAITING:
                         gate.ring(self._clock(), threads)
                     until_us = threads.until_us(gate, sleeper)
+                gate.lend_hand(self, permit)
             self._check_admitted(permit)
         except BaseException:
             self._withdraw(permit)

@@ -163,6 +163,72 @@ def test_in_flight_places_are_shared_out_between_processes() -> None:
     third.close()
 
 
+# who carries
+
+
+class Watched(FlakyStore):
+    """Notes in which threads it is used, and can interrupt whoever uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+        self.interrupts = False
+
+    def exchange(self, wants: Any) -> list[Answer]:
+        answers = super().exchange(wants)
+        self.threads.append(threading.get_ident())
+        if self.interrupts:
+            self.interrupts = False
+            raise KeyboardInterrupt
+        return answers
+
+
+def test_a_thread_that_waits_alone_carries_its_call_by_itself() -> None:
+    store = Watched()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    store.threads.clear()
+    for _ in range(20):
+        limiter.acquire("m").__enter__().close()
+    assert set(store.threads) == {threading.get_ident()}
+
+
+def test_a_call_with_little_time_leaves_carrying_to_the_courier() -> None:
+    store = Watched()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    store.threads.clear()
+    limiter.acquire("m", max_wait=1).__enter__().close()
+    assert threading.get_ident() not in store.threads
+
+
+def test_a_task_is_carried_for_in_another_thread() -> None:
+    store = Watched()
+    limiter = Limiter(LIMITS, store=store)
+
+    async def main() -> None:
+        async with limiter.acquire("m"):
+            pass
+
+    asyncio.run(main())
+    assert threading.get_ident() not in store.threads
+
+
+def test_a_thread_that_is_interrupted_while_it_carries_loses_and_blocks_nothing() -> None:
+    store = Watched()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m", tokens=100).__enter__().close()
+    quiet(limiter)
+    store.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        limiter.acquire("m", tokens=200).__enter__()
+    eventually(lambda: spent(store, 1) == 100)
+    limiter.acquire("m", tokens=50).__enter__().close()
+    eventually(lambda: spent(store, 1) == 150)
+
+
 def test_the_courier_ends_with_its_limiter() -> None:
     limiter = Limiter(LIMITS, store=FlakyStore())
     limiter.acquire("m").__enter__().close()

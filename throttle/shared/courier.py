@@ -1,8 +1,10 @@
 """The courier: carries the exchanges of a limiter's pools to their store, and deals with a store that is away.
 
-All I/O of a limiter runs in one thread, which starts when there is something to carry and ends when there has been
-nothing for a while. So a cancelled task never interrupts an exchange, threads and loops of any kind are served alike,
-and whatever gathers while a round trip is under way goes with the next one, all pools in one pipeline.
+One carries at a time. A thread that waits alone carries its call by itself, as handing it over would cost as much as
+the round trip. For everything else there is a thread of the courier's own, which starts when there is something to
+carry and ends when there has been nothing for a while. So a cancelled task never interrupts an exchange, threads and
+loops of any kind are served alike, and whatever gathers while a round trip is under way goes with the next one, all
+pools in one go.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from throttle.errors import StoreError
@@ -41,16 +43,21 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 5.0
 
 
 class Courier:
-    """Carries exchanges. `post` may be called under the limiter's lock; nothing else of it is."""
+    """Carries exchanges. `post` may be called under the limiter's lock; nothing else of it is.
+
+    Calls that may wait for less than `patience_us` don't carry: a store that hangs would hold them for longer.
+    """
 
     def __init__(self, store: Store, on_store_error: OnStoreError) -> None:
         """Make the courier of a limiter; its thread starts at the first post."""
         self.store = store
+        self.patience_us = round(2e6 * getattr(store, "timeout_s", 1.0))
         self.process, self.label = _new_process()
         self._policy = on_store_error
         self._limiter: Callable[[], Limiter | None] = lambda: None
         self._bell = threading.Condition()
         self._posted: dict[SharedGate, None] = {}
+        self._busy = False  # somebody carries
         self._gates: weakref.WeakSet[SharedGate] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -58,21 +65,32 @@ class Courier:
         self._retry_s = RETRY_FIRST_S
         self._retry_at = 0.0
         self._complained = False
+        self._carried_at = 0.0
 
     def serve(self, limiter: Limiter) -> None:
         """Serve a limiter, which is held weakly."""
         self._limiter = weakref.ref(limiter)
 
-    def post(self, gate: SharedGate) -> None:
-        """Carry what the gate's pool wants, as soon as possible."""
+    def post(self, gate: SharedGate, *, lends_hand: bool = False) -> None:
+        """Carry what the gate's pool wants, as soon as possible. Who `lends_hand` calls that next, and so saves waking
+        the courier's own thread.
+        """
         with self._bell:
             self._gates.add(gate)
             self._posted[gate] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="throttle-courier", daemon=True)
                 self._thread.start()
-            else:
+            elif not self._busy and not lends_hand:
                 self._bell.notify()
+
+    def lend_hand(self, limiter: Limiter) -> None:
+        """Carry once, in a thread that would have to wait for it anyway, unless somebody else does."""
+        if gates := self._take_up():
+            self._carry_alone(limiter, gates)
+            if self._posted:
+                with self._bell:
+                    self._bell.notify()
 
     def start_anew(self) -> tuple[str, str]:
         """After a fork: another process, without a thread yet. Returns what it is called from now on."""
@@ -80,7 +98,7 @@ class Courier:
             self._pid = os.getpid()
             self.process, self.label = _new_process()
             self._bell = threading.Condition()
-            self._posted, self._thread = {}, None
+            self._posted, self._thread, self._busy = {}, None, False
             self._away, self._retry_s = None, RETRY_FIRST_S
         return self.process, self.label
 
@@ -95,31 +113,48 @@ class Courier:
             raise
 
     def _serve_until_idle(self) -> None:
-        idle_since = time.monotonic()
+        self._carried_at = time.monotonic()
         while True:
-            gates = self._next()
-            limiter = self._limiter()
-            if limiter is None:
-                gates = []
-            elif not gates:
-                gates = self._beating(limiter)
-            if gates and limiter is not None:
-                self._carry(limiter, gates)
-                idle_since = time.monotonic()
-            del limiter
             with self._bell:
-                idle = time.monotonic() - idle_since > LINGER_S
-                if not self._posted and (idle or self._limiter() is None):
+                if self._busy or not self._posted:
+                    self._bell.wait(LOOK_S)
+            gates = self._take_up()
+            limiter = self._limiter()
+            if limiter is not None:
+                gates = gates or self._take_up(self._beating(limiter))
+                if gates:
+                    self._carry_alone(limiter, gates)
+            elif gates:
+                self._busy = False
+            del limiter, gates
+            with self._bell:
+                idle = time.monotonic() - self._carried_at > LINGER_S
+                gone = self._limiter() is None
+                if not self._busy and (gone or (idle and not self._posted)):
                     self.store.close()  # under the bell, before another thread may use it
                     self._thread = None
                     return
 
-    def _next(self) -> list[SharedGate]:
+    def _take_up(self, more: Sequence[SharedGate] = ()) -> list[SharedGate]:
+        """Begin to carry what was posted, and more; returns nothing where somebody else does."""
         with self._bell:
-            if not self._posted:
-                self._bell.wait(LOOK_S)
+            if self._busy or not (self._posted or more):
+                return []
             gates, self._posted = list(self._posted), {}
+            gates += [gate for gate in more if gate not in gates]
+            self._busy = True
             return gates
+
+    def _carry_alone(self, limiter: Limiter, gates: list[SharedGate]) -> None:
+        try:
+            self._carry(limiter, gates)
+        except BaseException:  # whoever carried was interrupted: what came of it is asked again
+            self._busy = False
+            for gate in gates:
+                self.post(gate)
+            raise
+        self._carried_at = time.monotonic()
+        self._busy = False
 
     def _beating(self, limiter: Limiter) -> list[SharedGate]:
         with limiter._lock:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from throttle.errors import StoreError
 from throttle.gate import Gate
+from throttle.pool import Ticket
 from throttle.shared.pool import SharedPool
 from throttle.stores.protocol import Answer
-from throttle.waiting import Gone
+from throttle.waiting import Gone, Runtime, Sleeper
 
 if TYPE_CHECKING:
+    from throttle.limiter import Limiter
     from throttle.shared.courier import Courier
 
 __all__ = ["SharedGate"]
@@ -20,7 +22,7 @@ __all__ = ["SharedGate"]
 class SharedGate(Gate):
     """The gate of one shared pool. `error` is why its store failed those who waited last."""
 
-    __slots__ = ("__weakref__", "courier", "error", "shared")
+    __slots__ = ("__weakref__", "_lends_hand", "courier", "error", "shared")
 
     def __init__(self, pool: SharedPool, courier: Courier, *, restless: bool = False) -> None:
         """Make a gate whose pool's exchanges a courier carries."""
@@ -28,11 +30,25 @@ class SharedGate(Gate):
         self.shared = pool
         self.courier = courier
         self.error: StoreError | None = None
+        self._lends_hand = False
+
+    def enqueue(self, now_us: int, ticket: Ticket, owner: Runtime, handle: Any) -> None:
+        alone = not self.shared.waiting and isinstance(handle, Sleeper)
+        self._lends_hand = alone and self._has_time(now_us, ticket)
+        super().enqueue(now_us, ticket, owner, handle)
+        self._lends_hand = False
+
+    def lend_hand(self, limiter: Limiter, ticket: Ticket) -> None:
+        if self.shared.waiting == 1 and self._has_time(limiter._clock(), ticket):
+            self.courier.lend_hand(limiter)
+
+    def _has_time(self, now_us: int, ticket: Ticket) -> bool:
+        return ticket.deadline_us - now_us > self.courier.patience_us
 
     def arm(self, now_us: int) -> None:
         super().arm(now_us)
         if self.shared.wants(now_us):
-            self.courier.post(self)
+            self.courier.post(self, lends_hand=self._lends_hand)
 
     def deliver(self, now_us: int, answer: Answer, sent_us: int, received_us: int) -> None:
         """Take the answer to the pool's exchange, and let everybody go who may."""

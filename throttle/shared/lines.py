@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from throttle.bucket import NEVER
 from throttle.feedback.belief import BRIM, COLD_RATIO, SIGMAS, Belief
@@ -85,8 +85,7 @@ class Scale:
         return grains / self.grains
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What an answer shows of a meter.
 
     Attributes:
@@ -108,6 +107,8 @@ class Seen:
 
 class BucketLines:
     """The lines of a meter that trusts its own bucket."""
+
+    follows_others = False
 
     def __init__(self, meter: BucketMeter, scale: Scale) -> None:
         self.meter = meter
@@ -145,6 +146,8 @@ class BucketLines:
 
 class BeliefLines:
     """The lines of a meter that learns from answers."""
+
+    follows_others = True
 
     def __init__(self, meter: Belief, scale: Scale) -> None:
         self.meter = meter

@@ -144,11 +144,8 @@ class SharedPool(Pool):
                 self._unreserve(ticket)
             self._define()
             self._joined = False
-        for ticket, reserved in list(self._reserved.items()):
-            if now_us > max(reserved.at_us, self.paused_until_us) + STALE_US or (
-                self.paused_until_us > now_us and self.paused_until_us > reserved.at_us + STALE_US
-            ):
-                self._unreserve(ticket)
+        if self._reserved:
+            self._let_go_of_late(now_us)
         return super().tick(now_us)
 
     def withdraw(self, now_us: int, ticket: Ticket) -> bool:
@@ -207,7 +204,7 @@ class SharedPool(Pool):
             return hold if hold.ready_at_us >= reserved.at_us else Hold(None, reserved.at_us)
         if hold.ready_at_us > now_us:
             return hold
-        full = self._full(now_us, ticket, [])
+        full = self._full(now_us, ticket, []) if self._locals else None
         return Hold(None, NEVER) if full is None else Hold(full.name, self._free_at(now_us, full, ticket))
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
@@ -239,7 +236,7 @@ class SharedPool(Pool):
             return self._unanswered and self.waiting > 0
         if self._changes or self._sent or self._pause_until_us:
             return True
-        if next(self._to_ask(now_us), None) is not None:
+        if self._queue and next(self._to_ask(now_us), None) is not None:
             return True
         return self._has_lesson(now_us)
 
@@ -355,11 +352,18 @@ class SharedPool(Pool):
 
     # inside
 
+    def _let_go_of_late(self, now_us: int) -> None:
+        for ticket, reserved in list(self._reserved.items()):
+            if now_us > max(reserved.at_us, self.paused_until_us) + STALE_US or (
+                self.paused_until_us > now_us and self.paused_until_us > reserved.at_us + STALE_US
+            ):
+                self._unreserve(ticket)
+
     def _define(self) -> None:
         found = [lines for meter in self.meters if (lines := lines_of(meter)) is not None]
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
-        self._spent: list[StoredLine] = []
+        self._spent: Sequence[StoredLine] = ()
         self._limits = [lines.meter.limit for lines in found]
         windows = [lines.meter.window_s for lines in found]
         self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
@@ -369,10 +373,10 @@ class SharedPool(Pool):
     def _is_outdated(self) -> bool:
         """Tell whether a limit was changed here: by its file, or by the server to more than its lines can hold."""
         for i, lines in enumerate(self._lines):
-            meter = lines.meter
-            if meter.limit != self._limits[i] and meter.origin != "server":
-                return True
-            if meter.limit * lines.scale.grains >= LARGEST and meter.limit > self._limits[i]:
+            limit, known = lines.meter.limit, self._limits[i]
+            if limit != known and (
+                lines.meter.origin != "server" or (limit > known and limit * lines.scale.grains >= LARGEST)
+            ):
                 return True
         return False
 
@@ -391,16 +395,17 @@ class SharedPool(Pool):
         """Find those in front that are to be reserved now."""
         if now_us < self.paused_until_us:
             return
-        passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
-        for ticket, reserved in self._reserved.items():
-            if reserved.at_us > now_us + AHEAD_US and ticket not in passed_over:
-                return
+        if self._reserved:
+            passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
+            for ticket, reserved in self._reserved.items():
+                if reserved.at_us > now_us + AHEAD_US and ticket not in passed_over:
+                    return
         asked: list[Ticket] = []
         most = 1 if self._breaker.probing else BATCH
         for ticket in self._queue:
             if ticket.state != WAITING or ticket in self._reserved:
                 continue
-            if len(asked) >= most or self._full(now_us, ticket, asked) is not None:
+            if len(asked) >= most or (self._locals and self._full(now_us, ticket, asked) is not None):
                 return
             asked.append(ticket)
             yield ticket
@@ -443,29 +448,32 @@ class SharedPool(Pool):
 
     def _take_lines(self, now_us: int, exchange: Exchange, answer: Answer) -> None:
         """See what others charged."""
-        before, self._spent = self._spent, list(answer.lines)
-        granted = [ask for ask, g in zip(exchange.asks, answer.grants, strict=False) if g.at_us >= 0]
-        firsts = [grant.at_us for grant in answer.grants if grant.at_us >= 0]
-        to_us = self.clock.to_local(firsts[0] if firsts else answer.clock_us)
+        before, self._spent = self._spent, answer.lines
+        granted = [ask for ask, grant in zip(exchange.asks, answer.grants, strict=False) if grant.at_us >= 0]
+        first_us = next((grant.at_us for grant in answer.grants if grant.at_us >= 0), answer.clock_us)
+        to_us = self.clock.to_local(first_us)
         from_us = self.clock.to_local(self.answer.clock_us) if self.answer is not None else to_us
+        comparable = len(before) == len(answer.lines)
         for i, lines in enumerate(self._lines):
-            main = answer.lines[LINES * i + MAIN]
+            place = LINES * i + MAIN
+            main = answer.lines[place]
             foreign = charged = 0
-            if len(before) == len(answer.lines):
-                charged = self._foreign(before, answer, exchange, granted, LINES * i + MAIN)
+            if lines.follows_others and comparable:
+                charged = self._foreign(before, answer, exchange, granted, place)
                 foreign = self._foreign(before, answer, exchange, granted, LINES * i + COUNT)
-            ahead = sum(ask.amounts[LINES * i + MAIN] for ask in granted)
-            ahead += sum(reserved.amounts[LINES * i + MAIN] for reserved in self._reserved.values())
+            ahead = sum([ask.amounts[place] for ask in granted])
+            if self._reserved:
+                ahead += sum([reserved.amounts[place] for reserved in self._reserved.values()])
             at_us = self.clock.to_local(main.at * main.tick_us)
             lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us))
 
     def _foreign(
-        self, before: list[StoredLine], answer: Answer, exchange: Exchange, granted: list[Ask], line: int
+        self, before: Sequence[StoredLine], answer: Answer, exchange: Exchange, granted: list[Ask], line: int
     ) -> int:
         """Tell what others charged on a line between two answers."""
         total = spent_between(before[line].spent, answer.lines[line].spent)
-        mine = sum(ask.amounts[line] for ask in granted)
-        return total - mine + sum(change.amounts[line] for change in exchange.changes)
+        mine = sum([ask.amounts[line] for ask in granted])
+        return total - mine + sum([change.amounts[line] for change in exchange.changes])
 
     def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant) -> None:
         if grant.at_us < 0:
@@ -483,7 +491,7 @@ class SharedPool(Pool):
 
     def _not_ready(self, now_us: int, answer: Answer) -> None:
         if answer.status == WANTED:  # forgotten, because nobody came for long
-            self.answer, self._spent, self._joined = None, [], False
+            self.answer, self._spent, self._joined = None, (), False
         elif answer.status == OTHER and answer.definition is not None:
             self._adopt(now_us, *answer.definition)
 

@@ -19,13 +19,16 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
 from throttle.errors import StoreError
 from throttle.stores.protocol import Answer, Exchange, PoolReport
-from throttle.stores.wire import arguments_of, read_answer, read_report
+from throttle.stores.wire import ARGUMENTS, arguments_of, read_answer, read_report
 
 __all__ = ["RedisStore"]
 
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 PARTS: Final = ("", ":p", ":l")
+
+Call = tuple[str, list[str | bytes]]
+"""A pool's key, and the arguments of the script."""
 
 
 class RedisStore:
@@ -55,7 +58,7 @@ class RedisStore:
             ) from None
         self._redis = redis
         self._url = url
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._clock = clock
         self._shown = _without_password(url)
         self._cluster = "+cluster" in urlsplit(url).scheme
@@ -70,7 +73,7 @@ class RedisStore:
 
     def exchange(self, wants: Sequence[tuple[str, Exchange]]) -> list[Answer]:
         now_us = self._clock() if self._clock is not None else None
-        calls = [[*(f"{{{key}}}{part}" for part in PARTS), *arguments_of(brought, now_us)] for key, brought in wants]
+        calls = [(key, arguments_of(brought, now_us)) for key, brought in wants]
         try:
             answers = self._evaluate(calls)
         except (self._redis.RedisError, OSError) as error:
@@ -91,7 +94,7 @@ class RedisStore:
         if client is not None:
             client.close()
 
-    def _evaluate(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
+    def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
         if self._cluster:
             client = self._client = self._client or self._connect()
             return [self._evaluate_one(client, call) for call in calls]
@@ -107,33 +110,44 @@ class RedisStore:
                 raise
             return self._send(line.connection, calls)  # the server may have closed a connection that was idle
 
-    def _send(self, connection: Any, calls: Sequence[Sequence[Any]]) -> list[Any]:
+    def _send(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
         """Send scripts and read their answers; a connection that is closed is opened first."""
-        parts = str(len(PARTS))
-        packed = [_packed("EVALSHA", self._sha, parts, *call) for call in calls]
-        connection.send_packed_command([b"".join(packed)])
-        answers: list[Any] = []
-        forgotten, failed = [], None
-        for i in range(len(calls)):
-            try:
-                answers.append(connection.read_response(disable_decoding=True))
-            except self._redis.exceptions.NoScriptError:
-                forgotten.append(i)
-                answers.append(None)
-            except self._redis.exceptions.ResponseError as error:
-                failed = error
-        if failed is not None:
-            raise failed
+        packed = [_beginning(self._sha, key) + _packed(arguments) for key, arguments in calls]
+        answers, forgotten = self._read(connection, b"".join(packed), len(calls))
         for i in forgotten:
-            connection.send_packed_command([_packed("EVAL", self._script, parts, *calls[i])])
-            answers[i] = connection.read_response(disable_decoding=True)
+            key, arguments = calls[i]
+            words = ["EVAL", self._script, str(len(PARTS)), *_keys(key), *arguments]
+            (answers[i],), _ = self._read(connection, b"*%d\r\n%b" % (len(words), _packed(words)), 1)
         return answers
 
-    def _evaluate_one(self, client: Any, call: Sequence[Any]) -> Any:
+    def _read(self, connection: Any, packed: bytes, count: int) -> tuple[list[Any], list[int]]:
+        """Send so many commands; returns their answers, and which of the scripts the server had forgotten."""
+        answers: list[Any] = []
+        forgotten, failed = [], None
         try:
-            return client.evalsha(self._sha, len(PARTS), *call)
+            connection.send_packed_command([packed])
+            while len(answers) < count:
+                answer = None
+                try:
+                    answer = connection.read_response(disable_decoding=True)
+                except self._redis.exceptions.NoScriptError:
+                    forgotten.append(len(answers))
+                except self._redis.exceptions.ResponseError as error:
+                    failed = error
+                answers.append(answer)
+        except BaseException:
+            connection.disconnect()  # the next one must not find answers of this one there
+            raise
+        if failed is not None:
+            raise failed
+        return answers, forgotten
+
+    def _evaluate_one(self, client: Any, call: Call) -> Any:
+        key, arguments = call
+        try:
+            return client.evalsha(self._sha, len(PARTS), *_keys(key), *arguments)
         except self._redis.exceptions.NoScriptError:
-            return client.eval(self._script, len(PARTS), *call)
+            return client.eval(self._script, len(PARTS), *_keys(key), *arguments)
 
     def _report(self, prefix: str) -> list[PoolReport]:
         client = self._client = self._client or self._connect()
@@ -151,7 +165,7 @@ class RedisStore:
 
     def _connect(self) -> Any:
         redis = self._redis
-        options: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
+        options: dict[str, Any] = {"socket_timeout": self.timeout_s, "socket_connect_timeout": self.timeout_s}
         parts = urlsplit(self._url)
         scheme, _, kind = parts.scheme.partition("+")
         if kind != "cluster":  # what is tried again, and when, is the courier's business
@@ -202,19 +216,30 @@ class RedisStore:
         elif isinstance(error, errors.NoPermissionError):
             remedy = "the user needs EVAL, EVALSHA, TIME, hash commands, DEL and PEXPIRE on the keys"
         elif isinstance(error, errors.TimeoutError):
-            remedy = f"no answer within {self._timeout_s:g} s"
+            remedy = f"no answer within {self.timeout_s:g} s"
         else:
             remedy = "is it running, and reachable from here?" if isinstance(error, errors.ConnectionError) else ""
         return StoreError(f"store {self._shown}: {text}{': ' if remedy else ''}{remedy}")
 
 
-def _packed(*words: str | bytes) -> bytes:
-    """Write a command as the protocol has it."""
-    parts = [b"*%d\r\n" % len(words)]
+def _keys(key: str) -> list[str]:
+    return [f"{{{key}}}{part}" for part in PARTS]
+
+
+def _packed(words: Sequence[str | bytes]) -> bytes:
+    """Write words as the protocol has them."""
+    parts = []
     for word in words:
         data = word if isinstance(word, bytes) else word.encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _beginning(sha: str, key: str) -> bytes:
+    """Write what every exchange with a pool begins with."""
+    words = ["EVALSHA", sha, str(len(PARTS)), *_keys(key)]
+    return b"*%d\r\n%b" % (len(words) + ARGUMENTS, _packed(words))
 
 
 @lru_cache(maxsize=1)

@@ -46,7 +46,7 @@ class SqliteStore:
             clock: in whole microseconds, for tests; by default the machine's.
         """
         self.path = Path(path)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._clock = clock or _wall_us
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
@@ -112,7 +112,7 @@ class SqliteStore:
         connection = self._connection
         if connection is None:
             connection = sqlite3.connect(
-                self.path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
+                self.path, timeout=self.timeout_s, isolation_level=None, check_same_thread=False
             )
             try:
                 connection.execute("PRAGMA journal_mode=WAL")

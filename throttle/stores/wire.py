@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import pack, unpack
+from typing import Final
 from urllib.parse import quote, unquote
 
 from throttle.stores.protocol import (
@@ -19,7 +20,10 @@ from throttle.stores.protocol import (
     StoredLine,
 )
 
-__all__ = ["arguments_of", "read_answer", "read_report"]
+__all__ = ["ARGUMENTS", "arguments_of", "read_answer", "read_report"]
+
+ARGUMENTS: Final = 6
+"""How many arguments an exchange has."""
 
 
 def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
