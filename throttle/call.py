@@ -64,6 +64,8 @@ UNSENT_ERRORS: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout
 UNSENT_ERRORS_OF_AIOHTTP: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "InvalidURL"})
 """The same of aiohttp, with what derives from them."""
 
+STREAMS: Final = (Stream, AsyncStream)
+
 Step = Permit | Callable[[], object]
 """What takes time in a flow: a permit to be waited for, or a count of a long text."""
 
@@ -241,8 +243,7 @@ class Call:
         permit, cost = self.permit, self.cost
         if permit is None or cost is None:
             return answer
-        iterator = getattr(answer, "_iterator", None)
-        if iterator is not None and isinstance(answer, Stream | AsyncStream):
+        if isinstance(answer, STREAMS) and (iterator := getattr(answer, "_iterator", None)) is not None:
             self.open = stream = OpenStream(permit, cost, self.policy)
             watched = watch if isinstance(answer, Stream) else watch_async
             answer._iterator = watched(iterator, stream.tally, stream.ended)
@@ -362,7 +363,7 @@ def cost_of(url: str, body: object, binding: Binding) -> CallCost | None:
         model = deployment_of(url) or endpoint.strip("/")
         body = {**body, "model": model}
     limiter = binding.limiter
-    expected = limiter.expected_output(model, endpoint)
+    expected = partial(limiter.expected_output, model, endpoint)
     return CallCost(body, url, expected, model=limiter.counted_as(binding.pools_of, model))
 
 

@@ -77,11 +77,11 @@ def meter_name(unit: str, window_s: float) -> str:
 
 
 def _place_of(meters: Sequence[Meter], reading: Reading) -> int | None:
-    mine = [
-        i
-        for i, meter in enumerate(meters)
-        if meter.unit == reading.unit and meter.scope == reading.scope and meter.window_s > 0 and not meter.counts
-    ]
+    unit, scope = reading.unit, reading.scope
+    mine = []
+    for i, meter in enumerate(meters):
+        if meter.unit == unit and meter.scope == scope and meter.window_s > 0 and not meter.counts:
+            mine.append(i)
     if reading.window_s is not None:
         near = next((i for i in mine if _is_near(meters[i].window_s, reading.window_s)), None)
         if near is not None or reading.window_s in (DAY_S, MONTH_S):

@@ -290,10 +290,10 @@ class Limiter:
         if tokens is None and "tokens" in units:
             tokens = cost.booked(charge)
         if "input_tokens" in units:
-            others["input_tokens"] = cost.cost.input_tokens
+            others["input_tokens"] = cost.input_tokens
         if "output_tokens" in units:
-            others["output_tokens"] = cost.cost.output_tokens
-        images = cost.cost.images if "images" in units else 0
+            others["output_tokens"] = cost.output_tokens
+        images = cost.images if "images" in units else 0
         permit = self._permit(account, route, model, tokens or 0, 1, images, max_wait_s, others)
         if again is not None and again.pool is permit.pool:
             permit.number, permit.earliest_us = again.number, again.earliest_us
@@ -613,7 +613,7 @@ class Limiter:
             self._weigh(permit, readings)
         with self._lock:
             now_us = self._clock()
-            if readings:
+            if readings and not permit.charge:  # shown by hand: a client's calls are followed from the first
                 self._routing.begin_to_learn(permit)
             pool.answered(now_us, permit, readings, is_error=is_error)
             news = self._routing.learn(permit.account, permit.model, pool, readings, now_us)

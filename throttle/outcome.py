@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 __all__ = ["Outcome", "Tally", "outcome_of", "watch", "watch_async"]
 
@@ -25,6 +26,9 @@ class Outcome:
 
     tokens: int | None
     output_tokens: int | None
+
+
+UNTOLD: Final = Outcome(None, None)
 
 
 def outcome_of(answer: Any) -> Outcome:
@@ -124,14 +128,18 @@ async def watch_async(
 
 
 def _outcome_of_usage(usage: Any) -> Outcome:
-    def read(*names: str) -> int | None:
-        for name in names:
-            value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                return value
-        return None
+    if usage is None:
+        return UNTOLD
+    of = usage.get if isinstance(usage, Mapping) else partial(getattr, usage)
+    output_tokens = _whole(of("completion_tokens", None))
+    return Outcome(
+        _whole(of("total_tokens", None)),
+        _whole(of("output_tokens", None)) if output_tokens is None else output_tokens,
+    )
 
-    return Outcome(read("total_tokens"), read("completion_tokens", "output_tokens"))
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _raw_usage(answer: Any) -> Any:

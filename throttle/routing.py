@@ -89,6 +89,7 @@ class Routing:
         self._gates: dict[tuple[str, ...], Gate] = {}
         self._meters: dict[tuple[str, str], tuple[Meter, ...]] = {}
         self._routes: dict[tuple[str, str, str], Route] = {}
+        self._learned: dict[tuple[str, str], tuple[object, ...]] = {}  # what the last answers told of the limits
         self.look_at_us = clock() + LOOK_US
 
     @property
@@ -229,6 +230,9 @@ class Routing:
         news = _adopted(pool.meters)
         if standing.host is None or not readings:
             return news
+        told = (pool.meters, [(r.name, r.limit, r.window_s, r.remaining is None) for r in readings])
+        if self._learned.get((account, model)) == told:  # nearly always: no meter is missing, no tier is news
+            return news
         if unmet := unmet_readings(pool.meters, readings):
             born = tuple(self._workshop.meter_told(reading, now_us, standing.host) for reading in unmet)
             pool.replace_meters(pool.meters + born)
@@ -237,6 +241,7 @@ class Routing:
             news.append(f"the limits in the server's answers are those of {' or '.join(tiers)}")
             if not standing.is_assumed:
                 self._adopt()
+        self._learned[account, model] = told
         return news
 
     def _refresh(self, account: Account, wall_s: float, table: LimitsTable | None) -> list[str]:
@@ -257,6 +262,7 @@ class Routing:
         """Bring every meter in line with what the limits say now; levels stay, and nobody who waits is lost."""
         now_us = self._clock()
         self._routes.clear()
+        self._learned.clear()
         for (name, pool_name), meters in list(self._meters.items()):
             account = self._accounts[name]
             spec = next((spec for spec in account.limits.pools if spec.name == pool_name), None)

@@ -200,6 +200,21 @@ def test_a_model_without_limits_gets_those_that_the_headers_show() -> None:
     run_virtually(main)
 
 
+def test_a_limit_that_is_told_whole_only_later_gets_its_meter_then() -> None:
+    whole = {name: text for name, text in openai_headers(3, 40_000).items() if "reset" not in name}
+    part = {name: text for name, text in whole.items() if "remaining-tokens" not in name}
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter({"rpm": 3}, clock=loop.now_us)
+        for headers, known in ((part, {"rpm": 3}), (part, {"rpm": 3}), (whole, {"rpm": 3, "tpm": 40_000})):
+            async with limiter.acquire("m", tokens=1000) as permit:
+                permit.observe(headers)
+            meters = limiter.snapshot().pools["default"].meters
+            assert {name: meter.limit for name, meter in meters.items()} == known
+
+    run_virtually(main)
+
+
 def test_answers_that_are_shown_by_hand_are_followed_too() -> None:
     async def main(loop: VirtualLoop) -> None:
         limiter = Limiter({"rpm": 600, "tpm": 60_000}, clock=loop.now_us)

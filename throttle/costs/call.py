@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from throttle.costs import charges, endpoints
@@ -57,16 +57,15 @@ class CallCost:
     Attributes:
         endpoint: where the call goes, one of `ENDPOINTS` or its own path.
         model: what the body names, or else the Azure deployment in the address; None where there is neither.
-        expected_output: what was given for it.
     """
 
-    __slots__ = ("_body", "_counted_as", "_input_tokens", "_text_bytes", "endpoint", "expected_output", "model")
+    __slots__ = ("_body", "_counted_as", "_expects", "_input_tokens", "_text_bytes", "endpoint", "model")
 
     def __init__(
         self,
         body: Mapping[str, Any],
         endpoint: str = "/chat/completions",
-        expected_output: int | None = None,
+        expected_output: int | Callable[[], int | None] | None = None,
         *,
         model: str | None = None,
     ) -> None:
@@ -75,13 +74,13 @@ class CallCost:
         Args:
             body: what is sent.
             endpoint: its path, with or without `/v1`, host, or Azure's deployment.
-            expected_output: the tokens one answer is expected to have, as `OutputHistory` tells; by default a stated
-                number.
+            expected_output: the tokens one answer is expected to have, as `OutputHistory` tells, or who to ask for it
+                once it is needed; by default a stated number.
             model: the model to count for, where the body's own name doesn't tell: that of a deployment, an alias.
         """
         self._body = body if isinstance(body, dict) else as_mapping(body)
         self.endpoint = endpoints.normalise(endpoint)
-        self.expected_output = expected_output
+        self._expects = expected_output
         asked = self._body.get("model")
         self.model: str | None = asked if isinstance(asked, str) and asked else endpoints.deployment_of(endpoint)
         self._counted_as = model or self.model or ""
@@ -198,7 +197,9 @@ class CallCost:
     @property
     def _expected(self) -> int:
         expected = expected_output(self.endpoint, reasons=self._generation.reasons)
-        return expected if self.expected_output is None or not expected else self.expected_output
+        if callable(self._expects):
+            self._expects = self._expects()
+        return expected if self._expects is None or not expected else self._expects
 
     @property
     def answers(self) -> int:

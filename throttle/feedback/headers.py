@@ -26,9 +26,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 __all__ = ["DAY_S", "MONTH_S", "Reading", "infer_window_s", "instant_s", "read_duration_s", "read_headers"]
 
@@ -42,8 +42,7 @@ EPOCH_S = 1e9  # a bare number from here on is an instant (September 2001), not 
 EPOCH_MS = 1e11
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One meter as an answer's headers show it; None where they don't say, or say something that can't be.
 
     Attributes:
@@ -67,6 +66,9 @@ class Reading:
     reset_s: float | None
     window_s: float | None
     said_window_s: float | None = None
+
+
+_new = tuple.__new__  # a named tuple's own constructor takes thrice as long, and every answer has two
 
 
 def read_headers(headers: Mapping[str, str], *, wall_s: float) -> tuple[Reading, ...]:
@@ -147,8 +149,10 @@ def _plain(unit: str, limit: int, remaining: int, reset: bytes) -> Reading:
         raise ValueError
     expected_s = (limit - remaining) * 60.0 / limit
     if expected_s >= 0.01 and -0.002 < reset_s - expected_s < 0.002:  # nearly always: the minute, without the search
-        return Reading(unit, unit, "organization", limit, remaining, reset_s, 60.0)
-    return Reading(unit, unit, "organization", limit, remaining, reset_s, infer_window_s(limit, remaining, reset_s))
+        window_s: float | None = 60.0
+    else:
+        window_s = infer_window_s(limit, remaining, reset_s)
+    return _new(Reading, (unit, unit, "organization", limit, remaining, reset_s, window_s, None))
 
 
 # -- any others --------------------------------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ def _read_any(found: dict[str, str], wall_s: float) -> tuple[Reading, ...]:
     said = [reading for reading in readings if reading is not None]
     units = {reading.unit for reading in said}
     if "tokens" in units and "requests" not in units:  # Together: what isn't called tokens counts requests
-        said = [_renamed(reading, "requests") if reading.unit == "" else reading for reading in said]
+        said = [reading._replace(unit="requests") if reading.unit == "" else reading for reading in said]
     return tuple(said)
 
 
@@ -238,19 +242,6 @@ def _meaning(meter: str) -> tuple[str, str, float | None]:
             before = "-".join(parts[:-size])
             return _UNITS[word], before or scope, said_s
     return "_".join(parts), scope, said_s
-
-
-def _renamed(reading: Reading, unit: str) -> Reading:
-    return Reading(
-        reading.name,
-        unit,
-        reading.scope,
-        reading.limit,
-        reading.remaining,
-        reading.reset_s,
-        reading.window_s,
-        reading.said_window_s,
-    )
 
 
 # -- the IETF's drafts -------------------------------------------------------------------------------------------------
