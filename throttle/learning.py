@@ -83,9 +83,13 @@ def _place_of(meters: Sequence[Meter], reading: Reading) -> int | None:
         if meter.unit == unit and meter.scope == scope and meter.window_s > 0 and not meter.counts:
             mine.append(i)
     if reading.window_s is not None:
-        near = next((i for i in mine if _is_near(meters[i].window_s, reading.window_s)), None)
-        if near is not None or reading.window_s in (DAY_S, MONTH_S):
-            return near  # other windows may be a count that ends, whose reset looks like any window at all
+        for i in mine:
+            if _is_near(meters[i].window_s, reading.window_s):
+                return i
+        if reading.window_s in (DAY_S, MONTH_S):
+            return None  # other windows may be a count that ends, whose reset looks like any window at all
+    if len(mine) == 1:  # nearly always
+        return mine[0]
     shown = [i for i in mine if reading.limit is not None and meters[i].limit == reading.limit]
     return min(shown or mine, key=lambda i: meters[i].window_s, default=None)
 
