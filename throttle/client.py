@@ -30,7 +30,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import MethodType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -43,7 +43,9 @@ from throttle.limiter import Limiter
 from throttle.metering import Pacing
 from throttle.retry import Retry
 from throttle.routing import LimitsSource
-from throttle.stores.protocol import Store
+
+if TYPE_CHECKING:
+    from throttle.stores.protocol import Store
 
 __all__ = ["limiter_of", "wrap"]
 

@@ -16,13 +16,14 @@ sees to it that somebody rings when the next one's turn comes:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from throttle.bucket import NEVER
 from throttle.pool import WAITING, Pool, Ticket
 from throttle.waiting import Gone, Runtime
 
 if TYPE_CHECKING:
+    from throttle.errors import StoreError
     from throttle.limiter import Limiter
 
 __all__ = ["GRACE_US", "Gate"]
@@ -38,7 +39,12 @@ RESTLESS_US: Final = 500_000
 
 
 class Gate:
-    """The gate of one pool."""
+    """The gate of one pool. `is_shared`: its levels live in a store, which alone knows them; `error` is why that
+    failed those who waited last.
+    """
+
+    is_shared: ClassVar[bool] = False
+    error: StoreError | None = None
 
     __slots__ = ("_keeper", "_orders", "_restless", "_ring_at_us", "_still", "_waiters", "beside", "pool", "warned_us")
 

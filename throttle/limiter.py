@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from throttle.account import Identity
 from throttle.bucket import NEVER
@@ -39,12 +39,11 @@ from throttle.permit import Permit
 from throttle.pool import ADMITTED, ENDED, EXPIRED, NEW, WAITING, Pool, PoolSnapshot
 from throttle.retry import RETRIED, Retry
 from throttle.routing import LimitsSource, Route, Routing
-from throttle.shared.courier import OnStoreError
-from throttle.shared.gate import SharedGate
-from throttle.shared.pool import SharedPool
-from throttle.shared.sharing import Sharing
-from throttle.stores.protocol import Store
+from throttle.shared import OnStoreError
 from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, TrioRuntime
+
+if TYPE_CHECKING:
+    from throttle.stores.protocol import Store
 
 __all__ = ["Limiter", "Snapshot"]
 
@@ -130,7 +129,11 @@ class Limiter:
             raise ValueError(f"on_store_error={on_store_error!r}: one of {', '.join(get_args(OnStoreError))} is wanted")
         identity = f"{who} {api_key}" if who is not None else ""
         self.store = store
-        sharing = Sharing.of(store, on_store_error, identity)
+        sharing = None
+        if store is not None:
+            from throttle.shared.sharing import Sharing
+
+            sharing = Sharing.of(store, on_store_error, identity)
         self._clock = clock or _monotonic_us
         epoch_s = time.time() - self._clock() / 1e6
         self._routing = Routing(
@@ -209,7 +212,7 @@ class Limiter:
         permit = self._permit("", self._route("", model), model, tokens, requests, images, None, amounts)
         if self._admit_now(permit):
             return permit
-        if isinstance(permit._gate, SharedGate):
+        if permit._gate.is_shared:
             return self._ask_now(permit)
         permit.state = EXPIRED
         self._refuse_if_too_large(permit)
@@ -547,12 +550,14 @@ class Limiter:
             )
         if permit._max_wait_s is not None:
             # what is known here of a shared pool may be old, so there the store decides
-            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s and not isinstance(permit._gate, SharedGate):
+            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s and not permit._gate.is_shared:
                 raise _timeout(permit, hold.meter, wait_s)
             permit.deadline_us = now_us + int(permit._max_wait_s * 1e6)
 
     def _ask_now(self, permit: Permit) -> Permit | None:
         """Ask a shared store whether a call may go now, which takes a round trip."""
+        from throttle.shared.pool import SharedPool
+
         pool = permit.pool
         assert isinstance(pool, SharedPool)
         permit._max_wait_s = ASK_S
@@ -576,7 +581,7 @@ class Limiter:
         if permit.state == ADMITTED:
             return
         gate = permit._gate
-        if isinstance(gate, SharedGate) and gate.error is not None:
+        if gate.error is not None:
             raise StoreError(str(gate.error)) from gate.error
         if permit.state == EXPIRED:
             with self._lock:

@@ -10,7 +10,6 @@ from typing import Literal
 from throttle.feedback.belief import Belief
 from throttle.feedback.headers import Reading
 from throttle.learning import MINUTE_S, meter_name, takes_bursts
-from throttle.limits import next_reset
 from throttle.limits.values import MeterSpec, PoolSpec
 from throttle.meter import BucketMeter, InFlightMeter, Meter, ResetMeter
 
@@ -86,6 +85,7 @@ class Workshop:
 
     def _resets(self, told: str) -> Callable[[int], int]:
         """Tell, for an instant, the next one at which a meter is full again."""
+        from throttle.limits import next_reset  # and with it the time zones
 
         def next_us(now_us: int) -> int:
             wall_s = self.wall_s(now_us)

@@ -21,10 +21,10 @@ from throttle.limits.values import PoolSpec, Variant
 from throttle.meter import BucketMeter, Meter, ResetMeter
 from throttle.metering import Workshop
 from throttle.pool import ADMITTED, Pool
-from throttle.shared.sharing import Sharing
 
 if TYPE_CHECKING:
     from throttle.permit import Permit
+    from throttle.shared.sharing import Sharing
 
 __all__ = ["LimitsSource", "Route", "Routing"]
 

@@ -17,9 +17,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from throttle.errors import StoreError
+from throttle.shared import OnStoreError
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
 from throttle.shared.standin import StandIn
@@ -28,11 +29,9 @@ from throttle.stores.protocol import Answer, Exchange, Store
 if TYPE_CHECKING:
     from throttle.limiter import Limiter
 
-__all__ = ["Courier", "OnStoreError"]
+__all__ = ["Courier"]
 
 logger = logging.getLogger("throttle")
-
-OnStoreError = Literal["local", "closed", "open"]
 
 LOOK_S: Final = 0.5
 """How often an idle courier looks whether somebody must be shown that this process lives."""

@@ -20,7 +20,9 @@ __all__ = ["SharedGate"]
 
 
 class SharedGate(Gate):
-    """The gate of one shared pool. `error` is why its store failed those who waited last."""
+    """The gate of one shared pool."""
+
+    is_shared = True
 
     __slots__ = ("__weakref__", "_lends_hand", "courier", "error", "shared")
 

@@ -6,7 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from throttle.meter import Meter
-from throttle.shared.courier import Courier, OnStoreError
+from throttle.shared import OnStoreError
+from throttle.shared.courier import Courier
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
 from throttle.stores.opening import NAMESPACE, StoreAddress
