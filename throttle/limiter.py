@@ -22,15 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from throttle.account import Identity
 from throttle.bucket import NEVER
-from throttle.costs import CHARGES, CallCost, default_charge
+from throttle.charging import ChargeBook, Clue
+from throttle.costs import CallCost
 from throttle.costs.history import OutputHistory
 from throttle.errors import RequestTooLarge, StoreError, ThrottleError, WaitTimeout
-from throttle.feedback.belief import Belief
-from throttle.feedback.evidence import Evidence, Sample
-from throttle.feedback.headers import Reading, read_headers
+from throttle.feedback.headers import read_headers
 from throttle.feedback.refusals import Refusal
 from throttle.gate import Gate
-from throttle.learning import readings_by_meter
 from throttle.limits.values import ResolvedLimits
 from throttle.meter import Amount, amount_for
 from throttle.metering import Pacing, Workshop
@@ -51,9 +49,6 @@ logger = logging.getLogger("throttle")
 
 LONG_WAIT_S: Final = 30.0
 """A wait foretold to be longer than this is worth one line in the log, at most one a pool in as long a time."""
-
-EVIDENCE_MOST: Final = 1000
-"""For how many pairs of model and endpoint is followed what the server books."""
 
 ASK_S: Final = 30.0
 """How long `try_acquire` may take where it has to ask a store; the store's own timeout ends it sooner."""
@@ -149,7 +144,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._notes: deque[tuple[Permit, str]] = deque()
         self._outputs = OutputHistory()
-        self._evidence: dict[tuple[str, str, str], Evidence] = {}
+        self._charges = ChargeBook()
         self._last_by_key: dict[str, int] = {}
         self._threads = ThreadRuntime()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioRuntime] = weakref.WeakKeyDictionary()
@@ -243,7 +238,7 @@ class Limiter:
         with self._lock:
             now_us = self._clock()
             pools = {gate.pool.name: gate.pool.snapshot(now_us) for gate in self._routing.gates}
-            charges = {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in self._evidence.items()}
+            charges = self._charges.believed()
         self._carry_out_notes()
         home = self._routing.home
         return Snapshot(
@@ -287,7 +282,7 @@ class Limiter:
         """
         route = self._client_route(account, host, cost, service_tier)
         model = cost.model or ""
-        charge, evidence = self._charge(account, route, host, cost)
+        charge, evidence = self._charges.look_up(account, route.charge, host, cost)
         units = route.gate.pool.units
         others: dict[str, Amount] = {}
         if tokens is None and "tokens" in units:
@@ -304,7 +299,7 @@ class Limiter:
         if evidence is not None:
             permit.row = f"{model} ({charge})"
             if not evidence.is_settled and not cost.heavy:
-                permit._clue = evidence, cost
+                permit._clue = Clue(evidence, cost)
         if delay_s > 0:
             permit.earliest_us = self._delayed_until_us(delay_s, key)
         return permit
@@ -314,15 +309,16 @@ class Limiter:
         hasn't.
         """
         route = self._learning_route(account, cost.model or "", "", host)
-        if route.variants or "input_tokens" in route.gate.pool.units:
+        units = route.gate.pool.units
+        if route.variants or "input_tokens" in units:
             return True
-        return "tokens" in route.gate.pool.units and self._charge(account, route, host, cost)[0] != "characters"
+        return "tokens" in units and self._charges.look_up(account, route.charge, host, cost)[0] != "characters"
 
     def count(self, account: str, host: str, cost: CallCost) -> None:
         """Count the tokens of a call ahead of `permit_for`, which then finds them counted; may take long."""
         route = self._client_route(account, host, cost, None)
         if route.gate.pool.units:
-            cost.booked(self._charge(account, route, host, cost)[0])
+            cost.booked(self._charges.look_up(account, route.charge, host, cost)[0])
 
     def expected_output(self, model: str, endpoint: str) -> int | None:
         """Tell how many tokens an answer is expected to have, by those seen; None while too few were."""
@@ -343,41 +339,6 @@ class Limiter:
             self._carry_out_notes()
         if permit.charge == "usage" and outcome.tokens is not None:
             permit.settle(tokens=outcome.tokens)
-
-    def _charge(self, account: str, route: Route, host: str, cost: CallCost) -> tuple[str, Evidence | None]:
-        """Tell what the server books of a call, and the evidence where the limits leave it open."""
-        if route.charge != "auto":
-            return route.charge, None
-        key = (account, cost.model or "", cost.endpoint)
-        evidence = self._evidence.get(key)
-        if evidence is None:
-            evidence = Evidence(default_charge(host, cost.endpoint, cost.model or ""))
-            if len(self._evidence) < EVIDENCE_MOST:
-                evidence = self._evidence.setdefault(key, evidence)
-        return evidence.charge, evidence
-
-    def _weigh(self, permit: Permit, readings: Sequence[Reading]) -> None:
-        """See which charge model explains the level that an answer shows."""
-        assert permit._clue is not None
-        evidence, cost = permit._clue
-        permit._clue = None
-        amounts = {charge: cost.booked(charge) * permit._weight for charge in CHARGES}
-        found = readings_by_meter(permit.meters, readings)
-        with self._lock:
-            for meter, mark, reading in zip(permit.meters, permit.marks, found, strict=True):
-                if (
-                    isinstance(meter, Belief)
-                    and meter.unit == "tokens"
-                    and reading is not None
-                    and reading.remaining is not None
-                    and reading.limit
-                ):
-                    sample = Sample(
-                        mark.number, mark.at, reading.remaining, reading.limit, reading.limit / meter.window_s
-                    )
-                    evidence.see(sample, amounts)
-                    break
-        self._carry_out_notes()
 
     def _delayed_until_us(self, delay_s: float, key: str | None) -> int:
         """Tell when a call with a delay may go, and note it as the last one of its key."""
@@ -614,10 +575,13 @@ class Limiter:
     def _observe(self, permit: Permit, headers: Mapping[str, str], is_error: bool = False) -> None:
         readings = read_headers(headers, wall_s=time.time())
         pool = permit.pool
-        if permit._clue is not None and permit.marks and readings:
-            self._weigh(permit, readings)
+        clue = permit._clue if permit.marks and readings else None
+        if clue is not None:
+            permit._clue, amounts = None, clue.amounts(permit._weight)
         with self._lock:
             now_us = self._clock()
+            if clue is not None:
+                clue.weigh(permit, amounts, readings)
             if readings and not permit.charge:  # shown by hand: a client's calls are followed from the first
                 self._routing.begin_to_learn(permit)
             pool.answered(now_us, permit, readings, is_error=is_error)

@@ -8,8 +8,6 @@ from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from throttle.costs import CallCost
-from throttle.feedback.evidence import Evidence
 from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount
 from throttle.pool import ADMITTED, EXPIRED, NEW, WAITING, Ticket
@@ -18,6 +16,7 @@ from throttle.routing import Route
 from throttle.waiting import running_trio
 
 if TYPE_CHECKING:
+    from throttle.charging import Clue
     from throttle.limiter import Limiter
 
 __all__ = ["Permit"]
@@ -44,7 +43,7 @@ class Permit(Ticket):
         self.limiter = limiter
         self.account = account
         self.charge = ""
-        self._clue: tuple[Evidence, CallCost] | None = None
+        self._clue: Clue | None = None
         self._gate = route.gate
         self._weight = route.weight
         self._max_wait_s = max_wait_s
