@@ -3,12 +3,16 @@
 Each exchange is one transaction that takes the write lock at once (`BEGIN IMMEDIATE`), in write-ahead mode and without
 waiting for the disk: a process that dies loses nothing that was committed; when the machine itself goes down, the last
 moments may be lost, and the levels of a machine that was down don't matter any more.
+
+Who finds the lock taken tries again after a moment drawn at random, so that all who wait have the same chance. SQLite's
+own handler waits longer each time: with many processes, those that have waited longest then come last.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +36,10 @@ WRITE: Final = (
     "ON CONFLICT (key) DO UPDATE SET state = excluded.state, until_us = excluded.until_us"
 )
 CLEAN_EVERY_S: Final = 600.0
+AGAIN_STEP_S, AGAIN_MOST_S = 0.001, 0.008
+"""Who finds the lock taken tries again after a few times as long as an exchange takes, a step later each time but no
+later than this: many who try take the time of the one who holds it.
+"""
 
 
 class SqliteStore:
@@ -52,6 +60,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._inherited: list[sqlite3.Connection] = []
         self._clean_at_s = 0.0
+        self._known: dict[str, tuple[str, PoolState]] = {}
 
     def exchange(self, wants: Sequence[tuple[str, Exchange]]) -> list[Answer]:
         return self._guarded(lambda connection: [self._one(connection, key, brought) for key, brought in wants])
@@ -61,7 +70,7 @@ class SqliteStore:
 
         def read(connection: sqlite3.Connection) -> list[PoolReport]:
             rows = connection.execute("SELECT key, state FROM pools WHERE until_us > ? ORDER BY key", (now_us,))
-            return [_state_of(text).report(key, now_us) for key, text in rows if key.startswith(prefix)]
+            return [PoolState.from_json(text).report(key, now_us) for key, text in rows if key.startswith(prefix)]
 
         return self._guarded(read)
 
@@ -74,21 +83,43 @@ class SqliteStore:
                 self._inherited.append(connection)
 
     def _one(self, connection: sqlite3.Connection, key: str, brought: Exchange) -> Answer:
-        connection.execute("BEGIN IMMEDIATE")
+        self._lock(connection)
         try:
             row = connection.execute("SELECT state, until_us FROM pools WHERE key = ?", (key,)).fetchone()
             now_us = self._clock()  # read under the lock, so that it goes forward from one holder to the next
-            state, answer = exchange(_state_of(row[0]) if row and row[1] > now_us else None, now_us, brought)
+            before = self._state_of(key, row[0]) if row and row[1] > now_us else None
+            state, answer = exchange(before, now_us, brought)
             if state is not None:
                 until_us = min(NEVER, max(now_us, state.clock_us, state.pause_until_us) + brought.keep_us)
-                connection.execute(WRITE, (key, state.to_json(), until_us))
+                text = state.to_json()
+                connection.execute(WRITE, (key, text, until_us))
             self._clean(connection, now_us)
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
+        if state is not None:
+            self._known[key] = text, state
         return answer
+
+    def _lock(self, connection: sqlite3.Connection) -> None:
+        end_s = time.monotonic() + self.timeout_s
+        most_s = 0.0
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= end_s:
+                    raise
+            most_s = min(AGAIN_MOST_S, most_s + AGAIN_STEP_S)
+            time.sleep(random.random() * most_s)
+
+    def _state_of(self, key: str, text: str) -> PoolState:
+        """Read a state, unless it is the one that was written here last. It will be changed, so it is known no more."""
+        known = self._known.pop(key, None)
+        return known[1] if known is not None and known[0] == text else PoolState.from_json(text)
 
     def _guarded(self, act: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -118,6 +149,7 @@ class SqliteStore:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=OFF")
                 connection.execute(SCHEMA)
+                connection.execute("PRAGMA busy_timeout=0")
             except BaseException:
                 connection.close()
                 raise
@@ -128,10 +160,6 @@ class SqliteStore:
         if time.monotonic() >= self._clean_at_s:
             self._clean_at_s = time.monotonic() + CLEAN_EVERY_S
             connection.execute("DELETE FROM pools WHERE until_us <= ?", (now_us,))
-
-
-def _state_of(text: str) -> PoolState:
-    return PoolState.from_json(text)
 
 
 def _explain(error: sqlite3.Error) -> str:
