@@ -19,6 +19,7 @@ from throttle.stores.protocol import (
     LessonLine,
     Line,
     Presence,
+    Sent,
 )
 from throttle.stores.transition import BEAT_US, LEASE_US, PoolState, exchange
 
@@ -120,7 +121,7 @@ def test_what_a_dead_process_had_sent_stays_charged() -> None:
     world.bring("dead", ask(1, 600))
     (lease,) = (grant.lease for grant in world.answer.grants)
     world.now_us += 6_000_000
-    world.bring("dead", sent=(lease,))
+    world.bring("dead", sent=(Sent(lease, ask(1, 600).amounts),))
     world.now_us += LEASE_US
     world.bring("other")
     assert world.level(1) == 1000

@@ -48,6 +48,7 @@ from throttle.stores.protocol import (
     Lesson,
     LessonLine,
     Presence,
+    Sent,
     StoredLine,
 )
 
@@ -113,13 +114,15 @@ class SharedPool(Pool):
         self._reserved: dict[Ticket, Reserved] = {}
         self._charged: weakref.WeakKeyDictionary[Any, tuple[int, ...]] = weakref.WeakKeyDictionary()
         self._changes: list[Change] = []
-        self._sent: list[int] = []
-        self._held_leases: list[int] = []
+        self._sent: list[Sent] = []
+        self._held: tuple[list[Change], list[Sent], Sequence[StoredLine]] = ([], [], ())  # until the store is back
         self._pause_until_us = 0
         self._shown_at_us = -NEVER
         self._told_anchor_us = -NEVER
         self._told_at_us = -NEVER
         self._joined = False
+        self._digest = ""
+        self._spent: Sequence[StoredLine] = ()
         self._define()
 
     # what is decided elsewhere
@@ -212,7 +215,7 @@ class SharedPool(Pool):
         reserved = self._reserved.pop(ticket)
         super()._admit(now_us, ticket, waited_us)
         if reserved.lease:
-            self._sent.append(reserved.lease)
+            self._sent.append(Sent(reserved.lease, reserved.amounts))
         try:
             self._charged[ticket] = reserved.amounts
         except TypeError:  # a bare ticket can't be remembered; its charge stays
@@ -301,30 +304,53 @@ class SharedPool(Pool):
         """Another store answers from now on: what is out is asked anew there, and reservations that stand are charges
         without a lease. Returns what was out, to find out later what became of it.
         """
-        out, self._out = self._out, None
-        for reserved in self._reserved.values():
-            if reserved.lease:
-                self._held_leases.append(reserved.lease)
-                reserved.lease = 0
-        self._told_anchor_us = self._shown_at_us = -NEVER
+        out, self._out, self._unanswered = self._out, None, False
+        held = [change for change in self._changes if change.lease]
+        self._changes = [change for change in self._changes if not change.lease]
+        sent = self._sent + self._end_leases()
+        self._held, self._sent = (held, sent, self._spent), []
         return out
 
     def come_back(self, lost: Out | None, answer: Answer | None, charged: tuple[int, ...]) -> None:
-        """The store answers again: give back what it granted too late, and charge what was sent past it.
+        """The store answers again: tell it what was held, give back what it granted too late, and charge what was sent
+        past it.
 
         Args:
             lost: what was out when it went away.
             answer: what the store says about that now.
             charged: what was charged elsewhere meanwhile, for each line.
         """
-        self.give_up()
-        self._changes, self._sent = [], self._held_leases
-        self._held_leases = []
+        if self._out is not None:
+            self._put_back(self._out)
+            self._out = None
+        self._end_leases()  # the other store's, as are those of the changes; they are charged here like all the rest
+        changes = [Change(change.amounts) for change in self._changes]
+        held, self._sent, spent = self._held
+        self._held = ([], [], ())
+        self._changes = held + changes
         if lost is not None and answer is not None and answer.status == READY:
+            given = [0] * len(spent)
             for ask, grant in zip(lost.exchange.asks, answer.grants, strict=False):
                 if grant.at_us >= 0:
                     self._change(Change(ask.amounts, grant.lease))
+                    given = [total - amount for total, amount in zip(given, ask.amounts, strict=False)]
+            for change in lost.exchange.changes:
+                given = [total + amount for total, amount in zip(given, change.amounts, strict=False)]
+            spent = [
+                line._replace(spent=(line.spent - amount) % MODULUS) for line, amount in zip(spent, given, strict=False)
+            ]
+        self._spent = spent
         self._change(Change(tuple(-amount for amount in charged)))
+
+    def _end_leases(self) -> list[Sent]:
+        """Make reservations that stand charges without a lease; returns what they were."""
+        self._told_anchor_us = self._shown_at_us = -NEVER
+        ended = []
+        for reserved in self._reserved.values():
+            if reserved.lease:
+                ended.append(Sent(reserved.lease, reserved.amounts))
+                reserved.lease = 0
+        return ended
 
     def repeated(self, lost: Out) -> Exchange:
         """Make the exchange that finds out what became of one whose answer never came: the same, but that it asks for
@@ -347,7 +373,7 @@ class SharedPool(Pool):
         self._out, self.exchanges = None, 0
         self._reserved.clear()
         self._charged.clear()
-        self._changes, self._sent, self._held_leases, self._pause_until_us = [], [], [], 0
+        self._changes, self._sent, self._held, self._pause_until_us = [], [], ([], [], ()), 0
         self._shown_at_us, self._unanswered = -NEVER, False
 
     # inside
@@ -363,12 +389,15 @@ class SharedPool(Pool):
         found = [lines for meter in self.meters if (lines := lines_of(meter)) is not None]
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
-        self._spent: Sequence[StoredLine] = ()
+        self._spent = ()
         self._limits = [lines.meter.limit for lines in found]
         windows = [lines.meter.window_s for lines in found]
         self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
         self._text = json.dumps([self.name.partition("@")[0], *(_told(lines) for lines in found)])
-        self._digest = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+        if digest != self._digest:  # what these speak of is gone
+            self._changes, self._sent, self._held = [], [], ([], [], ())
+        self._digest = digest
 
     def _is_outdated(self) -> bool:
         """Tell whether a limit was changed here: by its file, or by the server to more than its lines can hold."""

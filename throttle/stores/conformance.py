@@ -31,6 +31,7 @@ from throttle.stores.protocol import (
     LessonLine,
     Line,
     Presence,
+    Sent,
     Store,
 )
 
@@ -81,7 +82,7 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
     known = definitions[0]
     numbers: dict[str, int] = {}
     for _ in range(steps):
-        clock.now_us += draw.choice((0, 1, 7, 999, 40_000, 1_000_001, 3_000_000, 11_000_000))
+        clock.now_us += draw.choice((0, 1, 7, 999, 40_000, 1_000_001, 3_000_000, 11_000_000, 601_000_000))
         if draw.random() < 0.04:
             clock.now_us -= draw.choice((1, 500_000, 1_000_000, 1_000_001, 60_000_000))
         state = model.pools.get(key)
@@ -107,7 +108,7 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
                 )
                 for _ in range(draw.choice((0, 0, 0, 1, 3)))
             ),
-            sent=tuple(draw.sample(leases, min(len(leases), draw.choice((0, 0, 1))))),
+            sent=tuple(Sent(lease, amount()) for lease in draw.sample([*leases, 998], draw.choice((0, 0, 0, 1)))),
             pause_until_us=draw.choice((0, 0, 0, 0, 0, 0, clock.now_us + draw.choice((0, 30_000, 2_000_000)))),
             presence=draw.choice((None, Presence("a host:1", 3, 2, 100, draw.choice((0, 1))))),
             ahead_us=draw.choice((0, 50_000)),

@@ -9,6 +9,7 @@
 -- each), d the definition's digest, t its text, b the lesson's, r:PROCESS the last reply to a process.
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
+local FORGET_US = 600000000
 local READY, WANTED, OTHER = 0, 1, 2
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -30,7 +31,7 @@ local number, version, ahead_us, keep_ms, pause_until_us, now_us = unpack(brough
 local width, sent, changes, asks, told_lines, defined = unpack(brought, 7, 12)
 -- what comes before each part
 local sent_from = 12
-local changes_from = sent_from + sent
+local changes_from = sent_from + sent * (1 + width)
 local asks_from = changes_from + changes * (1 + width)
 local lesson_from = asks_from + asks * (1 + width)
 local defined_from = lesson_from + (told_lines > 0 and 2 + 5 * told_lines or 0)
@@ -144,20 +145,27 @@ local function give_back(lease)
 end
 
 if presence ~= '' then
-  processes = processes + redis.call('HSET', KEYS[2], process, string.format('%.0f %s', now_us, presence))
+  local seen = redis.call('HGET', KEYS[2], process)
+  -- not counted when they last were
+  local is_new = (seen and tonumber(string.match(seen, '%S+')) or 0) <= sweep_at_us - SWEEP_US - LEASE_US
+  if is_new then processes = processes + 1 end
+  redis.call('HSET', KEYS[2], process, string.format('%.0f %s', now_us, presence))
 end
 
 if now_us >= sweep_at_us then
-  local dead, alive = {}, {}
+  local dead, alive, forgotten = {}, {}, {}
   local all = redis.call('HGETALL', KEYS[2])
   processes = 0
   for i = 1, #all, 2 do
     local seen_us = tonumber(string.match(all[i + 1], '%S+'))
     if seen_us <= now_us - LEASE_US then
       dead[all[i]] = seen_us
-      redis.call('HDEL', KEYS[2], all[i])
-      redis.call('HDEL', KEYS[1], 'r:' .. all[i])
-      if all[i] == process then reply = false end
+      if seen_us <= now_us - FORGET_US then
+        forgotten[all[i]] = true
+        redis.call('HDEL', KEYS[2], all[i])
+        redis.call('HDEL', KEYS[1], 'r:' .. all[i])
+        if all[i] == process then reply = false end
+      end
     else
       alive[all[i]] = true
       processes = processes + 1
@@ -170,8 +178,10 @@ if now_us >= sweep_at_us then
   for _, entry in ipairs(order) do
     local lease, owner = lease_of(entry[3])
     if not alive[owner] then
-      redis.call('HDEL', KEYS[3], entry[2])
-      if lease[1] > (dead[owner] or now_us) + BEAT_US then give_back(lease) end
+      local lapses = lease[1] > (dead[owner] or now_us) + BEAT_US
+      -- one that stays charged is kept as long as its process may come back and tell of it
+      if lapses or forgotten[owner] or not dead[owner] then redis.call('HDEL', KEYS[3], entry[2]) end
+      if lapses then give_back(lease) end
     end
   end
   sweep_at_us = now_us + SWEEP_US
@@ -181,7 +191,13 @@ local grants = ''
 if reply and struct.unpack('<d', reply) == number then
   grants = string.sub(reply, 9)
 else
-  for i = sent_from + 1, changes_from do redis.call('HDEL', KEYS[3], string.format('%.0f', brought[i])) end
+  for from = sent_from + 1, changes_from, 1 + width do
+    if redis.call('HDEL', KEYS[3], string.format('%.0f', brought[from])) == 0 then
+      local amounts = {}
+      for i = 1, width do amounts[i] = -brought[from + i] end
+      give(amounts, 0)
+    end
+  end
 
   for from = changes_from + 1, asks_from, 1 + width do
     if brought[from] == 0 then

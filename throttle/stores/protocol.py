@@ -32,6 +32,7 @@ __all__ = [
     "Line",
     "PoolReport",
     "Presence",
+    "Sent",
     "Store",
     "StoredLine",
 ]
@@ -106,6 +107,15 @@ class Change(NamedTuple):
     lease: int = 0
 
 
+class Sent(NamedTuple):
+    """A lease whose call was sent, or will be whatever becomes of the process: it ends, and stays charged. Where it was
+    taken back already, from a process that was taken for dead, the amounts are charged again.
+    """
+
+    lease: int
+    amounts: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class LessonLine:
     """What one line is from now on. `level` is None where nothing was learned of it."""
@@ -168,7 +178,7 @@ class Exchange:
         version: the lesson it knows.
         asks: calls to reserve, in order. Those after the first that has to wait longer than `ahead_us` aren't tried.
         changes: charges to change.
-        sent: leases whose calls have been sent.
+        sent: leases of calls that go.
         lesson: what it learned.
         pause_until_us: nobody may go before.
         presence: given about once a second.
@@ -183,7 +193,7 @@ class Exchange:
     version: int = 0
     asks: tuple[Ask, ...] = ()
     changes: tuple[Change, ...] = ()
-    sent: tuple[int, ...] = ()
+    sent: tuple[Sent, ...] = ()
     lesson: Lesson | None = None
     pause_until_us: int = 0
     presence: Presence | None = None
@@ -216,7 +226,7 @@ class Answer:
         clock_us: the instant of the latest reservation of all.
         version: of the lesson that holds.
         pause_until_us: nobody goes before.
-        processes: how many are there.
+        processes: how many live.
         grants: for each call that was tried, in order.
         lines: the lines as they stand after the exchange.
         lesson: its text, where it is newer than the one the process knows.
@@ -247,7 +257,7 @@ class PoolReport:
         clock_us: the instant of the latest reservation.
         pause_until_us: nobody goes before.
         lines: as they stand.
-        processes: who is there, and when each was last seen.
+        processes: who lives, and when each was last seen.
         leases: how many reservations wait for their instant.
     """
 

@@ -10,7 +10,8 @@ starved by small ones.
 A reservation whose instant lies ahead is a *lease*, until the process says that the call was sent. What a process that
 died had leased comes back once it hasn't been seen for `LEASE_US`, but for what was due while nobody could have noticed
 (`BEAT_US` after it was last seen): that may have been sent, so it stays charged. A lease that is the latest reservation
-takes the clock back with it.
+takes the clock back with it. A process that was only taken for dead says so when it comes back, and what it sends all
+the same is charged again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ LEASE_US: Final = 10_000_000
 """How long a process may be silent before it is taken for dead."""
 BEAT_US: Final = 3_000_000
 """A process that holds a lease shows itself at least this often."""
+FORGET_US: Final = 600_000_000
+"""How long it is remembered what a silent process brought last: it may have been answered and not know it."""
 SWEEP_US: Final = 1_000_000
 """How often the dead are looked for."""
 BACK_US: Final = 1_000_000
@@ -75,6 +78,7 @@ class PoolState:
     processes: dict[str, tuple[int, Presence]] = field(default_factory=dict)
     leases: dict[int, Lease] = field(default_factory=dict)
     replies: dict[str, tuple[int, tuple[Grant, ...]]] = field(default_factory=dict)
+    alive: int = 0
 
     def to_json(self) -> str:
         """Write the state as text."""
@@ -97,6 +101,7 @@ class PoolState:
                     for number, lease in self.leases.items()
                 },
                 {name: [number, *grants] for name, (number, grants) in self.replies.items()},
+                self.alive,
             ],
             ensure_ascii=False,
             separators=(",", ":"),
@@ -124,7 +129,7 @@ class PoolState:
             clock_us=self.clock_us,
             pause_until_us=self.pause_until_us,
             lines=tuple(self.lines),
-            processes=dict(self.processes),
+            processes={name: there for name, there in self.processes.items() if there[0] > now_us - LEASE_US},
             leases=len(self.leases),
         )
 
@@ -141,6 +146,9 @@ def exchange(state: PoolState | None, now_us: int, brought: Exchange) -> tuple[P
             return state, Answer(OTHER, now_us, definition=(state.digest, state.text))
         _redefine(state, brought.definition)
     if brought.presence is not None:
+        seen_us, _ = state.processes.get(brought.process, (0, None))
+        if seen_us <= state.sweep_at_us - SWEEP_US - LEASE_US:  # not counted when they last were
+            state.alive += 1
         state.processes[brought.process] = (now_us, brought.presence)
     if now_us >= state.sweep_at_us:
         _sweep(state, now_us)
@@ -173,6 +181,7 @@ def _follow_clock(state: PoolState, now_us: int) -> int:
         state.lines = [_moved(line, now_us // line.tick_us) for line in state.lines]
         state.leases.clear()
         state.processes.clear()
+        state.alive = 0
     state.now_us = now_us
     return now_us
 
@@ -203,22 +212,28 @@ def _redefine(state: PoolState, definition: Definition) -> None:
 def _sweep(state: PoolState, now_us: int) -> None:
     """Look for processes that died, and take their leases back."""
     dead = {name: seen_us for name, (seen_us, _) in state.processes.items() if seen_us <= now_us - LEASE_US}
-    for name in dead:
-        del state.processes[name]
-        state.replies.pop(name, None)
+    state.alive = len(state.processes) - len(dead)
+    for name, seen_us in dead.items():
+        if seen_us <= now_us - FORGET_US:
+            del state.processes[name]
+            state.replies.pop(name, None)
     for number, lease in sorted(state.leases.items(), reverse=True):
-        if lease.process not in state.processes:
+        known = lease.process in state.processes
+        if known and lease.process not in dead:
+            continue
+        lapses = lease.at_us > dead.get(lease.process, now_us) + BEAT_US
+        if lapses or not known:  # one that stays charged is kept as long as its process may come back and tell of it
             del state.leases[number]
-            seen_us = dead.get(lease.process, now_us)
-            if lease.at_us > seen_us + BEAT_US:
-                _give_back(state, now_us, lease)
+        if lapses:
+            _give_back(state, now_us, lease)
     state.sweep_at_us = now_us + SWEEP_US
 
 
 def _change(state: PoolState, now_us: int, brought: Exchange) -> None:
     """Take note of what was sent, of changed charges, of a pause and of what was learned."""
-    for number in brought.sent:
-        state.leases.pop(number, None)
+    for number, amounts in brought.sent:
+        if state.leases.pop(number, None) is None:
+            _give(state, tuple([-amount for amount in amounts]))
     for change in brought.changes:
         if not change.lease:
             _give(state, change.amounts)
@@ -321,7 +336,7 @@ def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ..
         state.clock_us,
         state.version,
         state.pause_until_us,
-        len(state.processes),
+        state.alive,
         grants,
         tuple(state.lines),
         state.lesson if version != state.version and state.lesson else None,

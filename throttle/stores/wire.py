@@ -13,12 +13,16 @@ from throttle.stores.protocol import (
     OTHER,
     READY,
     Answer,
+    Ask,
+    Change,
     Exchange,
     Grant,
     PoolReport,
     Presence,
+    Sent,
     StoredLine,
 )
+from throttle.stores.transition import LEASE_US
 
 __all__ = ["ARGUMENTS", "arguments_of", "read_answer", "read_report"]
 
@@ -31,7 +35,8 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
     asks, changes, lesson, definition = brought.asks, brought.changes, brought.lesson, brought.definition
     if definition is not None and definition.digest != brought.digest:
         definition = None
-    width = len(asks[0].amounts) if asks else len(changes[0].amounts) if changes else 0
+    charges: tuple[Ask | Change | Sent, ...] = asks or changes or brought.sent
+    width = len(charges[0].amounts) if charges else 0
     figures: list[int] = [
         brought.number,
         brought.version,
@@ -46,7 +51,9 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
         0 if lesson is None else len(lesson.lines),
         0 if definition is None else len(definition.lines),
     ]
-    figures += brought.sent
+    for sent in brought.sent:
+        figures.append(sent.lease)
+        figures += sent.amounts
     for change in changes:
         figures.append(change.lease)
         figures += change.amounts
@@ -101,7 +108,8 @@ def read_report(key: str, state: Sequence[bytes], processes: dict[str, str], lea
     there = {}
     for name, text in processes.items():
         seen_us, label, *figures = text.split()
-        there[name] = (int(seen_us), Presence(unquote(label[1:]), *map(int, figures)))
+        if int(seen_us) > now_us - LEASE_US:
+            there[name] = (int(seen_us), Presence(unquote(label[1:]), *map(int, figures)))
     return PoolReport(
         key=key,
         text=state[2].decode(),
