@@ -258,6 +258,12 @@ def test_a_limit_of_zero_is_no_limit_to_adopt() -> None:
     assert only(six(("0", "1000"), ("0", "10"), ("12s", "1s")), "requests").limit is None
 
 
+def test_a_name_longer_than_any_that_means_something_is_left_alone() -> None:
+    name = "x-ratelimit-remaining-" + "a" * 100
+    assert read_headers({name: "5"}, wall_s=0.0) == ()
+    assert read_headers({name[:90]: "5"}, wall_s=0.0)[0].remaining == 5
+
+
 def test_other_headers_say_nothing() -> None:
     assert read_headers({"content-type": "text/html", "x-ratelimit-key": "gpt-5.2_2025-12-11"}, wall_s=0) == ()
     assert read_headers({}, wall_s=0) == ()

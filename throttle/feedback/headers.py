@@ -28,6 +28,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["DAY_S", "MONTH_S", "Reading", "infer_window_s", "instant_s", "read_duration_s", "read_headers"]
@@ -37,6 +38,7 @@ MONTH_S = 2_592_000.0
 KNOWN_WINDOWS_S = (60.0, DAY_S, MONTH_S)  # the only ones seen among 6,343 recorded answers
 RESOLUTION_S = 0.001  # durations are printed to the millisecond
 MOST_COUNT = 10**15  # more than any limit: what is above it is a marker ("unlimited"), not a number to reckon with
+NAME_MOST = 100  # letters, twice as many as any seen: names are remembered, and a server may send what it likes
 MOST_RESET_S = 10 * MONTH_S
 EPOCH_S = 1e9  # a bare number from here on is an instant (September 2001), not a span
 EPOCH_MS = 1e11
@@ -113,7 +115,7 @@ def _collect(headers: Mapping[str, str], pairs: list[tuple[bytes, bytes]] | None
 
 
 def _add(found: dict[str, str], name: str, text: str) -> None:
-    if name.startswith(_PREFIXES):
+    if name.startswith(_PREFIXES) and len(name) <= NAME_MOST:
         found[name] = f"{found[name]},{text}" if name in found else text
 
 
@@ -192,6 +194,7 @@ def _read_any(found: dict[str, str], wall_s: float) -> tuple[Reading, ...]:
     return tuple(said)
 
 
+@lru_cache(maxsize=256)  # a host sends the same names again and again
 def _split(name: str) -> tuple[str, str] | None:
     """Split a header's name into the meter it speaks of and what it says of it: `("tokens", "limit")`."""
     for prefix in _PREFIXES:
@@ -227,6 +230,7 @@ def _reading(meter: str, texts: dict[str, str], in_ms: bool, wall_s: float) -> R
     return Reading(meter, unit, scope, limit, remaining, reset_s, infer_window_s(limit, remaining, reset_s), said_s)
 
 
+@lru_cache(maxsize=256)
 def _meaning(meter: str) -> tuple[str, str, float | None]:
     """Tell unit, scope and claimed window of a meter's name."""
     parts, said_s, scope = meter.split("-") if meter else [], None, "organization"
@@ -304,6 +308,8 @@ def _values(text: str) -> list[str]:
 
 def _careful(lefts: list[str]) -> int:
     """Choose among differing copies the one that leaves least."""
+    if len(lefts) == 1:
+        return 0
     counts = [_count(left) for left in lefts]
     known = [(count, at) for at, count in enumerate(counts) if count is not None]
     return min(known)[1] if known else 0
@@ -314,6 +320,8 @@ def _pick(values: list[str], at: int) -> str:
 
 
 def _number(text: str) -> float | None:
+    if not text:
+        return None
     try:
         value = float(text)
     except ValueError:
@@ -327,6 +335,8 @@ def _count(text: str) -> int | None:
 
 
 def _reset_s(text: str, in_ms: bool, wall_s: float) -> float | None:
+    if not text:
+        return None
     value = _number(text)
     if value is None:
         value = read_duration_s(text)
