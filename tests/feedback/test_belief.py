@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import deepcopy
 
 import pytest
 
@@ -312,3 +313,40 @@ def test_a_snapshot_tells_why_a_call_waits() -> None:
     assert told.anchor_age_s >= 1.0
     assert told.cushion >= 5 * told.doubt
     assert told.jitter_s > 0
+
+
+def test_the_short_way_is_prepared_for_a_call_with_no_other_under_way() -> None:
+    meter = belief(limit=1e8)
+    now_us = settled(meter, level=0.8)
+    assert meter.ready_at(now_us, 1000, "m", True) == now_us
+    meter.take(now_us, 1000, "m")
+    assert now_us < meter._ease_until_us
+    assert meter._ease > 1000
+
+
+@pytest.mark.parametrize("unit", ["tokens", "requests"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_short_way_lets_nothing_go_that_the_long_way_holds_back(seed: int, unit: str) -> None:
+    draw = random.Random(seed)
+    meter, now_us, short = belief(unit, draw.choice([6000.0, 1e6])), 0, 0
+    left, ratio = meter.limit * draw.random(), draw.choice([0.5, 1.0, 2.0]) if unit == "tokens" else 1.0
+    under_way: list[tuple[Mark, float]] = []
+    for _ in range(400):
+        gap_us = draw.choice([100, 3000, 20_000, 400_000])
+        now_us += gap_us
+        left = min(meter.limit, left + gap_us * meter.limit / MINUTE_US)
+        amount = draw.choice([1, 1, 1, 20]) * meter.limit / 6000
+        model, alone = draw.choice("ab"), not under_way
+        slow = deepcopy(meter)
+        slow._ease_until_us = 0
+        eased = amount <= meter._ease and meter._next_us <= now_us < meter._ease_until_us
+        ready = meter.ready_at(now_us, amount, model, alone) <= now_us
+        assert ready == (slow.ready_at(now_us, amount, model, alone) <= now_us)
+        if ready:
+            short += eased
+            left -= amount * ratio
+            under_way.append((meter.take(now_us, amount, model), left))
+        if len(under_way) > draw.choice([0, 3, 10]):
+            mark, seen = under_way.pop(0)
+            meter.answered(now_us, mark, shown(max(seen, 0.0), meter.limit, unit=unit))
+    assert short > 5

@@ -203,3 +203,52 @@ def test_a_refusal_makes_a_window_count_more_careful() -> None:
     before = count.left(80.0, ledger)
     count.widen()
     assert count.left(80.0, ledger) < before
+
+
+class LongWay(Filter):
+    """Mends the covariance by its loops, whatever its size."""
+
+    def _is_mended(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("models", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_written_out_for_one_model_comes_to_what_the_loops_do(seed: int, models: int) -> None:
+    draw = random.Random(seed)
+    short, long = Filter(120_000.0, 2000.0, fixed=not models), LongWay(120_000.0, 2000.0, fixed=not models)
+    for state in (short, long):
+        state.add_model(sure=False)
+        state.place(50_000.0, 1e6, [0.0, 1.0, 500.0][: len(state.cov)])
+    for _ in range(300):
+        gap, charge = draw.choice([0.001, 0.1, 1.0, 60.0]), draw.uniform(1, 20_000)
+        look = [1.0, draw.uniform(0, 60), draw.uniform(0, 30_000)][: len(short.cov)]
+        noise, off, part = draw.choice([1.0, 1e4, 1e8]), draw.gauss(0.0, 3.0), draw.uniform(0.0, 0.98)
+        for state in (short, long):
+            state.pass_time(gap)
+            state.charge(0, charge, charge * charge)
+            cov = state.cov
+            after = part * state.loose()
+            tied, spread = state.look_through(look, cov[0][0] - after)
+            plain = [[*row] for row in cov]
+            plain[0][0] -= after
+            expected = [sum(p * h for p, h in zip(row, look, strict=True)) for row in plain]
+            assert tied == pytest.approx(expected, rel=1e-9, abs=1e-3)
+            total = spread + noise
+            surprise = off * math.sqrt(total)
+            mild = max(-3 * math.sqrt(total), min(3 * math.sqrt(total), surprise))
+            state.correct(surprise, tied, total, prior=cov[0][0] - after, after=after, mild=mild)
+        assert [*short.cov[0], *short.cov[-1]] == pytest.approx([*long.cov[0], *long.cov[-1]], rel=1e-9)
+        assert (short.level, short.others) == pytest.approx((long.level, long.others))
+
+
+def test_what_no_other_state_explains_of_the_level_is_what_is_left_when_the_others_are_known() -> None:
+    state = Filter(120_000.0, 2000.0, fixed=False)
+    state.add_model(sure=False)
+    state.cov = [[9.0, 2.0, 1.0], [2.0, 4.0, 0.5], [1.0, 0.5, 1.0]]
+    state_of_two = Filter(120_000.0, 2000.0, fixed=False)
+    state_of_two.add_model(sure=False)
+    state_of_two.add_model(sure=False)
+    state_of_two.cov = [[9.0, 2.0, 1.0, 0.0], [2.0, 4.0, 0.5, 0.0], [1.0, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    assert state.loose() == pytest.approx(state_of_two.loose())
+    assert state.loose() == pytest.approx(9.0 - (2.0 * 2.0 * 1.0 - 2 * 2.0 * 0.5 * 1.0 + 4.0 * 1.0) / (4.0 - 0.25))

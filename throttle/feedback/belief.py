@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from throttle.bucket import NEVER
-from throttle.feedback.filter import Filter
+from throttle.feedback.filter import RATIO_SD, Filter
 from throttle.feedback.headers import Reading
 from throttle.feedback.ledger import MOST_ENTRIES, Ledger
 from throttle.feedback.refusals import Refusal
@@ -562,7 +562,10 @@ class Belief:
             return self._wait_cold(now, own, wait)
         if alone:
             margin = min(self._margin(now, k, estimate), OWN_SIGMAS * state.noise * own + ALONE_S * self.rate)
-            return max(min(wait, ASK_S), (min(own + margin, self.limit) - state.level) / self._free_rate())
+            wait = max(min(wait, ASK_S), (min(own + margin, self.limit) - state.level) / self._free_rate())
+            if wait <= 0.0:
+                self._relax(now)
+            return wait
         if self._in_windows():
             return max(wait, self.windows.wait(now, own, self.ledger))
         need = min(own + self._margin(now, k, estimate), max(min(own, self.limit), BRIM * self.limit))
@@ -613,7 +616,7 @@ class Belief:
         state = self.filter
         if not self.known or self.trickle is not None or self.share is not None or self._in_windows():
             return
-        worst = 1.0 + SIGMAS * 0.25 if not self.fixed else 1.0
+        worst = 1.0 if self.fixed else 1.0 + SIGMAS * math.hypot(RATIO_SD, state.noise)  # of a model not seen yet
         for k, ratio in enumerate(state.ratios):
             worst = max(worst, ratio + math.hypot(SIGMAS * state.ratio_sd(k), SIGMAS * state.noise * ratio))
         spare = state.level - self._cushion(now) - EASE_ABOVE * self.limit
@@ -847,8 +850,10 @@ class Belief:
         if not exact and age > 0.1:
             late = remaining - state.level  # as if sampled just now
             late_order = self._order(now, ledger.sums[-1], 0.0)[1]
-            here = state.look_through(look, cov[0][0])[1] + order + grain + between
-            belief = self._completion(surprise, here, late, cov[0][0] + late_order + grain, order + late_order + grain)
+            belief = 0.0
+            if (late - surprise) ** 2 > 4 * (order + late_order + grain):  # else both readings come to the same
+                here = state.look_through(look, cov[0][0])[1] + order + grain + between
+                belief = self._completion(surprise, here, late, cov[0][0] + late_order + grain)
             if belief > 0.5:
                 apart = (1 - belief) * (late - surprise) ** 2
                 surprise, look = late, [1.0] + [0.0] * (len(cov) - 1)
@@ -902,10 +907,8 @@ class Belief:
     def _charged(self, gone: list[float]) -> float:
         return sum(ratio * estimate for ratio, estimate in zip(self.filter.ratios, gone, strict=True))
 
-    def _completion(self, surprise: float, here: float, late: float, there: float, noise: float) -> float:
-        """Weigh whether a header was sampled at completion; 0 where both readings come to the same."""
-        if abs(late - surprise) <= 2 * math.sqrt(noise):
-            return 0.0
+    def _completion(self, surprise: float, here: float, late: float, there: float) -> float:
+        """Weigh whether a header was sampled at completion."""
         a = (1 - self._at_completion) / _unlikely(surprise, here)
         b = self._at_completion / _unlikely(late, there)
         belief = b / (a + b)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["Filter"]
+__all__ = ["RATIO_SD", "Filter"]
 
 OTHERS_SD = 0.05  # of the refill, before anything is known: alone on the account is the common case
 OTHERS_SD_MOST = 0.2  # of the refill: more doubt than that about a rate says nothing that a restart wouldn't say better
@@ -135,6 +135,20 @@ class Filter:
     def look_through(self, look: list[float], prior: float) -> tuple[list[float], float]:
         """Tell `P Hᵀ` and `H P Hᵀ`, with `prior` in place of the level's variance."""
         cov = self.cov
+        if len(cov) == 2:  # no models, or one: the common cases, written out
+            first, second = cov
+            age = look[1]
+            a, b = prior + age * second[0], first[1] + age * second[1]
+            spread = a * look[0] + b * age
+            return [a, b], spread if spread > 0.0 else 0.0
+        if len(cov) == 3:
+            first, second, third = cov
+            age, gone = look[1], look[2]
+            a = prior + age * second[0] + gone * third[0]
+            b = first[1] + age * second[1] + gone * third[1]
+            c = first[2] + age * second[2] + gone * third[2]
+            spread = a * look[0] + b * age + c * gone
+            return [a, b, c], spread if spread > 0.0 else 0.0
         tied = [prior, *cov[0][1:]]
         for i in range(1, len(cov)):
             weight = look[i]
@@ -170,12 +184,15 @@ class Filter:
         if not self.fixed:
             ratios = self.ratios
             for i in range(len(ratios)):
-                ratios[i] = min(RATIO_MOST, max(RATIO_LEAST, ratios[i] + tied[2 + i] * weight * mild))
+                ratio = ratios[i] + tied[2 + i] * weight * mild
+                ratios[i] = RATIO_LEAST if ratio < RATIO_LEAST else RATIO_MOST if ratio > RATIO_MOST else ratio
         if mild != surprise:
             weight *= (mild / surprise) ** 2
-        for i, row in enumerate(cov):
-            gain = tied[i] * weight
-            for j in range(len(row)):
+        for tie, row in zip(tied, cov, strict=True):
+            gain = tie * weight
+            row[0] -= gain * tied[0]
+            row[1] -= gain * tied[1]
+            for j in range(2, len(row)):
                 row[j] -= gain * tied[j]
         cov[0][0] = max(cov[0][0], 0.0) + after + over * over
         self.mend()
@@ -185,6 +202,8 @@ class Filter:
     def mend(self) -> None:
         """Keep the covariance one: symmetric, variances within bounds, correlations below one."""
         cov = self.cov
+        if len(cov) <= 3 and self._is_mended():
+            return
         for i in range(2, len(cov)):
             self._bound(i, RATIO_SD * max(1.0, self.ratios[i - 2]))
             cov[i][i] += WANDER
@@ -199,12 +218,44 @@ class Filter:
                     tie = math.copysign(math.sqrt(square), tie)
                 row[j] = cov[j][i] = tie
 
+    def _is_mended(self) -> bool:
+        """Mend the covariance of one model, where all is within bounds already; False where something isn't."""
+        cov = self.cov
+        first, second = cov[0], cov[1]
+        a, b = first[0], second[1]
+        ab = 0.5 * (first[1] + second[0])
+        most, others = LEVEL_SD_MOST * self.limit, OTHERS_SD_MOST * self.rate
+        tight = TIGHT * TIGHT
+        if not (TINY <= a <= most * most and TINY <= b <= others * others and ab * ab <= tight * a * b):
+            return False
+        if len(cov) == 3:
+            third = cov[2]
+            c = third[2]
+            most = RATIO_SD * max(1.0, self.ratios[0])
+            if not TINY <= c <= most * most:
+                return False
+            c += WANDER
+            ac, bc = 0.5 * (first[2] + third[0]), 0.5 * (second[2] + third[1])
+            if ac * ac > tight * a * c or bc * bc > tight * b * c:
+                return False
+            third[2] = c
+            first[2] = third[0] = ac
+            second[2] = third[1] = bc
+        first[1] = second[0] = ab
+        return True
+
     def loose(self) -> float:
         """Tell the part of the level's variance that doubts about others and ratios don't explain; never below zero."""
         cov = self.cov
         if len(cov) == 2:
             return max(0.0, cov[0][0] - cov[0][1] * cov[0][1] / max(cov[1][1], TINY))
         n = len(cov)
+        if n == 3:
+            (left, ab, ac), (_, pivot, bc), (_, _, c) = cov
+            pivot = max(pivot, TINY)
+            left -= ab * ab / pivot
+            rest = ac - bc / pivot * ab
+            return max(0.0, left - rest * rest / max(c - bc / pivot * bc, TINY))
         rows = [[*cov[i][1:], cov[i][0]] for i in range(1, n)]
         left = cov[0][0]
         for i in range(n - 1):  # elimination: what is left of the level's variance once each state has taken its part
