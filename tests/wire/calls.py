@@ -304,7 +304,12 @@ CALLS: Final = (
     Call("stream closed unread", closed_unread, server={"latency_s": 0.03}),
     Call("error in a stream", streamed_chat, server={"faults": [_fault("error_in_stream")]}),
     Call("cancel before the answer", cancelled, only_async=True, server={"latency_s": 1.0}),
-    Call("cancel in a stream", cancelled_stream, only_async=True, server={"latency_s": 0.5}),
+    Call(
+        "cancel in a stream",
+        cancelled_stream,
+        only_async=True,
+        server={"latency_s": 10.0, "first_chunk_share": 0.01},
+    ),
     Call("redirect", redirected, sent=2, charged=1),
     Call("body that can't be sent", unserializable, sent=0),
     Call("timeout", chat, server={"latency_s": 1.5}, options={"timeout": 0.06, "max_retries": 0}),
