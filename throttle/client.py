@@ -43,6 +43,7 @@ from throttle.limiter import Limiter
 from throttle.metering import Pacing
 from throttle.retry import Retry
 from throttle.routing import LimitsSource
+from throttle.shared import OnStoreError
 
 if TYPE_CHECKING:
     from throttle.stores.protocol import Store
@@ -82,6 +83,7 @@ def wrap(
     account: str | None = None,
     limiter: Limiter | None = None,
     store: str | Store | None = None,
+    on_store_error: OnStoreError | None = None,
     pacing: Pacing = "auto",
     retry: Retry | Iterable[float] | None = DEFAULT_RETRY,
 ) -> Client:
@@ -96,8 +98,9 @@ def wrap(
         limits: as for `Limiter`.
         tier: as for `Limiter`.
         account: as for `Limiter`.
-        limiter: the limiter to use, in place of the three above and `store`.
+        limiter: the limiter to use, in place of the three above and the two below.
         store: as for `Limiter`: where levels live that other processes share.
+        on_store_error: as for `Limiter`, `"local"` by default; a limiter that is shared already keeps its own.
         pacing: as for `Limiter`; a limiter that is given, or shared already, keeps its own.
         retry: when a call that the server refuses all the same (429) is sent again, as a `Retry` or a list of delays in
             seconds. With None we never send it again, and the SDK treats 429s as it always does.
@@ -111,14 +114,14 @@ def wrap(
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         raise TypeError(f"wrap takes a client of the OpenAI SDK (OpenAI, AsyncOpenAI, …), not {type(client).__name__}")
-    if limiter is not None and any(given is not None for given in (limits, tier, account, store)):
-        raise TypeError("wrap takes either limiter= or limits=, tier=, account= and store=, not both")
+    if limiter is not None and any(given is not None for given in (limits, tier, account, store, on_store_error)):
+        raise TypeError("wrap takes either limiter= or limits=, tier=, account=, store= and on_store_error=, not both")
     _look_for_hooks(type(client))
     _look_for_replacements(client)
     policy = Retry.of(retry)
     account_hash = _account_hash(client)
     if limiter is None:
-        limiter = _shared_limiter(client, account_hash, limits, tier, account, store, pacing)
+        limiter = _shared_limiter(client, account_hash, limits, tier, account, store, on_store_error, pacing)
     return _clone(client, Binding(limiter, account_hash, account_hash, client.base_url.host, policy))
 
 
@@ -144,11 +147,21 @@ def _shared_limiter(
     tier: str | None,
     account: str | None,
     store: str | Store | None,
+    on_store_error: OnStoreError | None,
     pacing: Pacing,
 ) -> Limiter:
     def make() -> Limiter:
         who, key = _identity(client)
-        return Limiter(limits, tier=tier, account=account, pacing=pacing, store=store, who=who, api_key=key)
+        return Limiter(
+            limits,
+            tier=tier,
+            account=account,
+            pacing=pacing,
+            store=store,
+            on_store_error=on_store_error or "local",
+            who=who,
+            api_key=key,
+        )
 
     with _SHARED_LOCK:
         there = _SHARED.get(account_hash)

@@ -68,6 +68,7 @@ class Snapshot:
         source: where the limits come from: a path, or `limits=`.
         pools: the state of each pool in use, by name; those of other accounts are named `name@account`.
         charges: what the server is believed to book, by model and endpoint, where the limits file leaves it open.
+        store_away: whether the store that other processes share did not answer when it was last asked.
     """
 
     tier: str
@@ -75,6 +76,7 @@ class Snapshot:
     source: str
     pools: Mapping[str, PoolSnapshot]
     charges: Mapping[str, str]
+    store_away: bool = False
 
 
 class Limiter:
@@ -247,6 +249,7 @@ class Limiter:
             source=home.limits.source,
             pools=MappingProxyType(pools),
             charges=MappingProxyType(charges),
+            store_away=self._routing.store_is_away,
         )
 
     def __repr__(self) -> str:

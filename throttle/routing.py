@@ -93,6 +93,11 @@ class Routing:
         self.look_at_us = clock() + LOOK_US
 
     @property
+    def store_is_away(self) -> bool:
+        """Whether there is a store of pools that does not answer."""
+        return self._sharing is not None and self._sharing.courier.is_away
+
+    @property
     def is_live(self) -> bool:
         """Whether the limits come from a file that is followed."""
         return self._file is not None

@@ -70,6 +70,11 @@ class Courier:
         """Serve a limiter, which is held weakly."""
         self._limiter = weakref.ref(limiter)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not answer when it was last asked."""
+        return self._complained
+
     def post(self, gate: SharedGate, *, lends_hand: bool = False) -> None:
         """Carry what the gate's pool wants, as soon as possible. Who `lends_hand` calls that next, and so saves waking
         the courier's own thread.
@@ -190,7 +195,7 @@ class Courier:
         limiter._carry_out_notes()
         if self._away is None and self._complained:
             self._complained = False
-            logger.warning("the store answers again")
+            logger.warning("the store answers again", extra={"event": "store_back"})
         for pool, line in news:
             logger.warning("pool %s: %s", pool.name, line)
 
@@ -211,7 +216,8 @@ class Courier:
     def _fail(self, limiter: Limiter, gates: list[SharedGate], error: StoreError) -> None:
         if not self._complained:
             self._complained = True
-            logger.warning("%s; until it answers again, %s", error, _CONSEQUENCES[self._policy])
+            consequence = _CONSEQUENCES[self._policy]
+            logger.warning("%s; until it answers again, %s", error, consequence, extra={"event": "store_away"})
         with limiter._lock:
             now_us = limiter._clock()
             if self._policy == "closed":
