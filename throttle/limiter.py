@@ -501,7 +501,8 @@ class Limiter:
             now_us = self._clock()
             hold = permit.pool.foretell(now_us, permit.row, permit.amounts)
             wait_s = (hold.ready_at_us - now_us) / 1e6
-            warn = LONG_WAIT_S < wait_s < NEVER / 1e6 and now_us - permit._gate.warned_us > LONG_WAIT_S * 1e6
+            foretold = hold.ready_at_us < NEVER
+            warn = foretold and wait_s > LONG_WAIT_S and now_us - permit._gate.warned_us > LONG_WAIT_S * 1e6
             if warn:
                 permit._gate.warned_us = now_us
         if warn:
@@ -514,7 +515,7 @@ class Limiter:
             )
         if permit._max_wait_s is not None:
             # what is known here of a shared pool may be old, so there the store decides
-            if hold.ready_at_us < NEVER and wait_s > permit._max_wait_s and not permit._gate.is_shared:
+            if foretold and wait_s > permit._max_wait_s and not permit._gate.is_shared:
                 raise _timeout(permit, hold.meter, wait_s)
             permit.deadline_us = now_us + int(permit._max_wait_s * 1e6)
 
@@ -627,7 +628,7 @@ class Limiter:
             pool = permit.pool
             if not pool.release_at_once(permit):
                 now_us = self._clock()
-                if pool.release(now_us, permit) and pool.waiting:
+                if pool.release(now_us, permit) and (pool.waiting or pool.frees):
                     permit._gate.tick(now_us)
         finally:
             lock.release()

@@ -154,7 +154,7 @@ class Pool:
         self.paused_until_us = 0
         self.paused_for = ""
         self._breaker = Breaker()
-        self._frees = _frees(meters)
+        self.frees = _frees(meters)  # whether the end of a call gives something back
         self.beside: tuple[Pool, ...] = ()  # those that share a meter with this one
         self._queue: deque[Ticket] = deque()
         self._later: list[tuple[int, int, Ticket]] = []
@@ -279,7 +279,7 @@ class Pool:
         self.under_way -= 1
         if ticket is self._breaker.probe:
             self._end_probe(now_us, ticket)
-        if self._frees:
+        if self.frees:
             for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
                 meter.release(now_us, mark)
         return True
@@ -288,7 +288,7 @@ class Pool:
         """End the call where its end concerns nobody: none waits, no meter gives a place back, it is no probe. False
         where it does; then nothing is done, and `release` is for it.
         """
-        if self.waiting or self._frees or ticket.state != ADMITTED or ticket is self._breaker.probe:
+        if self.waiting or self.frees or ticket.state != ADMITTED or ticket is self._breaker.probe:
             return False
         ticket.state = ENDED
         self.under_way -= 1
@@ -356,7 +356,7 @@ class Pool:
         """Go on with other meters. Calls under way stay with those that they were charged to."""
         self.meters = meters
         self.units = tuple(meter.unit for meter in meters)
-        self._frees = self._frees or _frees(meters)
+        self.frees = self.frees or _frees(meters)
         self._wanted = [0] * len(meters)
         for ticket in self._everybody():
             self._fit(ticket)

@@ -485,3 +485,10 @@ def test_what_was_used_of_a_day_before_a_meter_learns_is_not_forgotten(own: int)
     (pool,) = limiter.snapshot().pools.values()
     assert isinstance(pool.meters["tpd"], BeliefSnapshot)
     assert pool.meters["tpd"].level == 4_000 - own
+
+
+def test_a_wait_that_nobody_can_foretell_is_not_told_in_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    limiter = Limiter({"rpm": 600, "max_in_flight": 1})
+    with limiter.acquire("m"), pytest.raises(WaitTimeout), limiter.acquire("m", max_wait=0.01):
+        pass
+    assert not caplog.records

@@ -150,18 +150,82 @@ def test_try_acquire_asks_the_store() -> None:
         two.try_acquire("m", tokens=6001)
 
 
-def test_in_flight_places_are_shared_out_between_processes() -> None:
-    store = FlakyStore()
-    limits = {**LIMITS, "max_in_flight": 2}
-    one, two = Limiter(limits, store=store), Limiter(limits, store=store)
-    first = one.acquire("m").__enter__()
-    second = two.acquire("m").__enter__()
+def in_flight(store: FlakyStore, limit: int) -> tuple[Limiter, Limiter]:
+    limits = {"rpm": 60_000, "max_in_flight": limit}
+    return Limiter(limits, store=store), Limiter(limits, store=store)
+
+
+def test_one_process_may_use_all_places_that_others_leave() -> None:
+    one, two = in_flight(FlakyStore(), 3)
+    two.acquire("m").__enter__().close()
+    permits = [one.acquire("m").__enter__() for _ in range(3)]
     assert two.try_acquire("m") is None
-    second.close()
-    third = two.try_acquire("m")
-    assert third is not None
-    first.close()
-    third.close()
+    assert one.try_acquire("m") is None
+    permits.pop().close()
+    quiet(one)
+    assert two.try_acquire("m") is not None
+
+
+def test_a_call_waits_for_a_place_that_comes_free_in_another_process() -> None:
+    one, two = in_flight(FlakyStore(), 1)
+    held = one.acquire("m").__enter__()
+    done = threading.Event()
+
+    def call() -> None:
+        with two.acquire("m"):
+            done.set()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    eventually(lambda: gate_of(two).shared._no_place_until_us > 0)
+    assert not done.is_set()
+    held.close()
+    thread.join(10)
+    assert done.is_set()
+
+
+def test_a_process_that_always_has_use_for_its_places_leaves_others_theirs() -> None:
+    one, two = in_flight(FlakyStore(), 2)
+    stop = threading.Event()
+    most: list[int] = []
+    under_way: set[int] = set()
+
+    def hog() -> None:
+        while not stop.is_set():
+            with one.acquire("m"):
+                under_way.add(threading.get_ident())
+                most.append(len(under_way))
+                time.sleep(0.001)
+                under_way.discard(threading.get_ident())
+
+    threads = [threading.Thread(target=hog) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            with two.acquire("m", max_wait=30):
+                pass
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert max(most) <= 2
+
+
+def test_places_of_a_process_that_goes_past_the_store_are_its_share() -> None:
+    store = FlakyStore()
+    one, two = in_flight(store, 4)
+    for limiter in (one, two):
+        limiter.acquire("m").__enter__().close()
+        quiet(limiter)
+    one.acquire("m").__enter__().close()
+    quiet(one)
+    store.away = True
+    held = [one.acquire("m").__enter__() for _ in range(2)]
+    assert one.try_acquire("m") is None
+    held[0].close()
+    quiet(one)
+    assert one.try_acquire("m") is not None
 
 
 # who carries

@@ -21,7 +21,7 @@ from throttle.stores.protocol import (
     Presence,
     Sent,
 )
-from throttle.stores.transition import BEAT_US, LEASE_US, PoolState, exchange
+from throttle.stores.transition import BEAT_US, LEASE_US, PLACE_US, PoolState, exchange
 
 MINUTE_US = 60_000_000
 START_US = 1_000_000_000_000
@@ -226,3 +226,36 @@ def test_a_coarse_tick_loses_nothing_in_the_long_run(tick_us: int) -> None:
         (wait_us,) = world.bring("p", Ask((amount,)))
         gone_us = world.now_us + wait_us - START_US
     assert gone_us == 50 * day_us // 1000
+
+
+def test_places_of_a_process_that_died_come_back() -> None:
+    world = World()
+    assert world.bring("dead", ask(1, 0), ask(1, 0), places=2) == (0, 0)
+    assert world.bring("other", ask(1, 0), places=2) == ()
+    assert world.answer.full
+    world.now_us += LEASE_US - 1
+    assert world.bring("other", ask(1, 0), places=2) == ()
+    world.now_us += 1_000_000
+    assert world.bring("other", ask(1, 0), places=2) == (0,)
+    assert not world.answer.full
+
+
+def test_who_is_in_line_for_a_place_comes_first_once() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0), places=1)
+    world.bring("three", ask(1, 0), places=1)
+    assert world.bring("one", ask(1, 0), places=1, holds=0) == ()  # it gave its place back, and is the third in line
+    assert world.bring("three", ask(1, 0), places=1) == ()
+    assert world.bring("two", ask(1, 0), ask(1, 0), places=1) == (0,)
+    assert world.bring("two", places=1, holds=0) == ()
+    assert world.bring("two", ask(1, 0), places=1, holds=0) == ()
+    assert world.bring("three", ask(1, 0), places=1) == (0,)
+
+
+def test_who_stops_asking_for_a_place_leaves_the_line() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0), places=1)
+    world.now_us += PLACE_US
+    assert world.bring("one", ask(1, 0), places=1, holds=0) == (0,)

@@ -58,6 +58,8 @@ BATCH: Final = 64
 """How many calls are asked for at a time."""
 AHEAD_US: Final = 20_000
 """How far ahead calls are reserved beyond the first that waits: two of the longest round trips within a rack."""
+PLACE_EVERY_US: Final = 100_000
+"""Who is in line for a place asks again so often, as nobody can tell when one comes free in another process."""
 STALE_US: Final = 500_000
 """A ticket that is so late for its instant is reserved anew."""
 LESSON_EVERY_US: Final = 50_000
@@ -120,6 +122,8 @@ class SharedPool(Pool):
         self._shown_at_us = -NEVER
         self._told_anchor_us = -NEVER
         self._told_at_us = -NEVER
+        self._told_holds = 0
+        self._no_place_until_us = 0
         self._joined = False
         self._digest = ""
         self._spent: Sequence[StoredLine] = ()
@@ -138,6 +142,7 @@ class SharedPool(Pool):
         """Have a ticket that is enqueued next go at once or not at all; False if it can't without asking."""
         if self.waiting or now_us < self.paused_until_us or self._full(now_us, ticket, []) is not None:
             return False
+        self._no_place_until_us = 0  # what was found then may not be so any more
         self._at_once = ticket
         return True
 
@@ -157,11 +162,17 @@ class SharedPool(Pool):
             return False
         self._unreserve(ticket)
         if was == ADMITTED:
+            self._no_place_until_us = 0
             self._refund(ticket)
         return True
 
+    def release(self, now_us: int, ticket: Ticket) -> bool:
+        self._no_place_until_us = 0
+        return super().release(now_us, ticket)
+
     def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
         was = ticket.state
+        self._no_place_until_us = 0
         self._pass_time(now_us)
         super().refused(now_us, ticket, refusal)
         if was == ADMITTED:
@@ -207,8 +218,10 @@ class SharedPool(Pool):
             return hold if hold.ready_at_us >= reserved.at_us else Hold(None, reserved.at_us)
         if hold.ready_at_us > now_us:
             return hold
-        full = self._full(now_us, ticket, []) if self._locals else None
-        return Hold(None, NEVER) if full is None else Hold(full.name, self._free_at(now_us, full, ticket))
+        if self._places is not None and now_us < self._no_place_until_us:
+            return Hold(self._places.name, self._no_place_until_us)
+        full = self._full(now_us, ticket, []) if self._dated else None
+        return Hold(None, NEVER) if full is None else Hold(full.name, full.foretell(now_us, full.limit + 1, ticket.row))
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
         self._pass_time(now_us)
@@ -238,6 +251,8 @@ class SharedPool(Pool):
         if self._out is not None:
             return self._unanswered and self.waiting > 0
         if self._changes or self._sent or self._pause_until_us:
+            return True
+        if self._places is not None and self._holds() != self._told_holds:
             return True
         if self._queue and next(self._to_ask(now_us), None) is not None:
             return True
@@ -276,7 +291,10 @@ class SharedPool(Pool):
             definition=None if self._joined else self._definition(now_us, tickets),
             ahead_us=AHEAD_US,
             keep_us=self._keep_us,
+            places=max(1, int(self._places.limit)) if self._places is not None else 0,
+            holds=self._holds(),
         )
+        self._told_holds = exchange.holds
         self._changes, self._sent, self._pause_until_us = [], [], 0
         self._out = Out(exchange, tickets)
         return exchange
@@ -299,6 +317,12 @@ class SharedPool(Pool):
         self.answer = answer
         for ticket, ask, grant in zip(out.tickets, out.exchange.asks, answer.grants, strict=False):
             self._take_grant(now_us, ticket, ask, grant)
+        self._told_holds += sum([grant.at_us >= 0 for grant in answer.grants])
+        if answer.full:
+            self._no_place_until_us = now_us + PLACE_EVERY_US
+            for ticket in out.tickets[len(answer.grants) :]:
+                if ticket is self._at_once and ticket.state == WAITING:
+                    self._turn_away(now_us, ticket)
 
     def give_up(self) -> Out | None:
         """Another store answers from now on: what is out is asked anew there, and reservations that stand are charges
@@ -345,6 +369,7 @@ class SharedPool(Pool):
     def _end_leases(self) -> list[Sent]:
         """Make reservations that stand charges without a lease; returns what they were."""
         self._told_anchor_us = self._shown_at_us = -NEVER
+        self._told_holds = -1
         ended = []
         for reserved in self._reserved.values():
             if reserved.lease:
@@ -374,7 +399,7 @@ class SharedPool(Pool):
         self._reserved.clear()
         self._charged.clear()
         self._changes, self._sent, self._held, self._pause_until_us = [], [], ([], [], ()), 0
-        self._shown_at_us, self._unanswered = -NEVER, False
+        self._shown_at_us, self._unanswered, self._no_place_until_us = -NEVER, False, 0
 
     # inside
 
@@ -389,6 +414,8 @@ class SharedPool(Pool):
         found = [lines for meter in self.meters if (lines := lines_of(meter)) is not None]
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
+        self._dated = tuple(meter for meter in self._locals if isinstance(meter, ResetMeter))
+        self._places = next((meter for meter in self._locals if isinstance(meter, InFlightMeter)), None)
         self._spent = ()
         self._limits = [lines.meter.limit for lines in found]
         windows = [lines.meter.window_s for lines in found]
@@ -422,7 +449,7 @@ class SharedPool(Pool):
 
     def _to_ask(self, now_us: int) -> Iterator[Ticket]:
         """Find those in front that are to be reserved now."""
-        if now_us < self.paused_until_us:
+        if now_us < self.paused_until_us or now_us < self._no_place_until_us:
             return
         if self._reserved:
             passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
@@ -434,7 +461,7 @@ class SharedPool(Pool):
         for ticket in self._queue:
             if ticket.state != WAITING or ticket in self._reserved:
                 continue
-            if len(asked) >= most or (self._locals and self._full(now_us, ticket, asked) is not None):
+            if len(asked) >= most or (self._dated and self._full(now_us, ticket, asked) is not None):
                 return
             asked.append(ticket)
             yield ticket
@@ -453,23 +480,21 @@ class SharedPool(Pool):
             return Ask(tuple(amounts), 0)
         return Ask(tuple(amounts), max(0, ticket.deadline_us - now_us) if ticket.deadline_us < NEVER else -1)
 
-    def _full(self, now_us: int, ticket: Ticket, asked: list[Ticket]) -> Meter | None:
-        """Find the meter without lines, shared out evenly between the processes, that has no room for a ticket."""
-        for meter in self._locals:
+    def _full(self, now_us: int, ticket: Ticket, asked: list[Ticket]) -> ResetMeter | None:
+        """Find the meter of the calendar, shared out evenly between the processes, that has no room for a ticket."""
+        for meter in self._dated:
             place = self.meters.index(meter)
-            held = sum(other.amounts[place] for other in (*self._reserved, *asked) if other is not ticket)
-            if isinstance(meter, InFlightMeter | ResetMeter):
-                if isinstance(meter, ResetMeter):
-                    meter.ready_at(now_us, 0, ticket.row, False)  # which makes it look at the calendar
-                taken = meter.taken + held
-                if taken and taken + ticket.amounts[place] > max(1, meter.limit // self.processes):
-                    return meter
+            meter.ready_at(now_us, 0, ticket.row, False)  # which makes it look at the calendar
+            taken = meter.taken + sum(
+                other.amounts[place] for other in (*self._reserved, *asked) if other is not ticket
+            )
+            if taken and taken + ticket.amounts[place] > max(1, meter.limit // self.processes):
+                return meter
         return None
 
-    def _free_at(self, now_us: int, meter: Meter, ticket: Ticket) -> int:
-        if isinstance(meter, ResetMeter):
-            return meter.foretell(now_us, meter.limit + 1, ticket.row)
-        return NEVER
+    def _holds(self) -> int:
+        """Count the calls of this process that have a place."""
+        return int(self._places.taken) + len(self._reserved) if self._places is not None else 0
 
     def _pass_time(self, now_us: int) -> None:
         for lines in self._lines:
@@ -507,16 +532,16 @@ class SharedPool(Pool):
     def _take_grant(self, now_us: int, ticket: Ticket, ask: Ask, grant: Grant) -> None:
         if grant.at_us < 0:
             if ticket.state == WAITING:  # it would go too late; its deadline is now
-                ticket.deadline_us = now_us
-                self._expire_one(ticket)
+                self._turn_away(now_us, ticket)
             return
         reserved = Reserved(self.clock.to_local(grant.at_us), grant.lease, ask.amounts)
         self._reserved[ticket] = reserved
         if ticket.state != WAITING:
             self._unreserve(ticket)
 
-    def _expire_one(self, ticket: Ticket) -> None:
-        heappush(self._deadlines, (ticket.deadline_us, ticket.number, ticket))
+    def _turn_away(self, now_us: int, ticket: Ticket) -> None:
+        ticket.deadline_us = now_us
+        heappush(self._deadlines, (now_us, ticket.number, ticket))
 
     def _not_ready(self, now_us: int, answer: Answer) -> None:
         if answer.status == WANTED:  # forgotten, because nobody came for long

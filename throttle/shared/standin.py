@@ -25,6 +25,7 @@ class StandIn:
         self._clock = clock
         self._store = MemoryStore(clock=clock)
         self._open = open_to_all
+        self._processes: dict[str, int] = {}
         self._begun: dict[str, tuple[int, ...]] = {}
 
     def take_over(self, pool: SharedPool) -> None:
@@ -32,6 +33,7 @@ class StandIn:
         if pool.key in self.lost:
             return
         self.lost[pool.key] = pool.give_up()
+        self._processes[pool.key] = pool.processes
         answer = pool.answer
         if answer is None:
             return
@@ -44,7 +46,13 @@ class StandIn:
 
     def exchange(self, wants: Iterable[tuple[str, Exchange]]) -> list[Answer]:
         """Answer as the store would. What is learned meanwhile stays with the process."""
-        return self._store.exchange([(key, replace(brought, lesson=None)) for key, brought in wants])
+        return self._store.exchange([(key, self._cut(key, brought)) for key, brought in wants])
+
+    def _cut(self, key: str, brought: Exchange) -> Exchange:
+        places = 0
+        if brought.places and not self._open:
+            places = max(1, brought.places // self._processes.get(key, 1))
+        return replace(brought, lesson=None, places=places)
 
     def charged(self, key: str) -> tuple[int, ...]:
         """Tell what was charged on each line meanwhile."""

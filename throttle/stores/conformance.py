@@ -80,6 +80,7 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
     key = f"conformance-{seed}-{draw.randrange(1 << 40):x}"
     definitions = [_definition(draw, name) for name in "abc"]
     known = definitions[0]
+    places = draw.choice((0, 0, 1, 4, 8))
     numbers: dict[str, int] = {}
     for _ in range(steps):
         clock.now_us += draw.choice((0, 1, 7, 999, 40_000, 1_000_001, 3_000_000, 11_000_000, 601_000_000))
@@ -112,6 +113,8 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
             pause_until_us=draw.choice((0, 0, 0, 0, 0, 0, clock.now_us + draw.choice((0, 30_000, 2_000_000)))),
             presence=draw.choice((None, Presence("a host:1", 3, 2, 100, draw.choice((0, 1))))),
             ahead_us=draw.choice((0, 50_000)),
+            places=places,
+            holds=draw.choice((0, 0, 1, 2, 5)),
         )
         if state is not None and len(state.lines) == width and draw.random() < 0.3:
             brought = replace(brought, lesson=_lesson(draw, clock.now_us, known, [line.spent for line in state.lines]))

@@ -6,10 +6,11 @@
 -- four times as long as all the arithmetic.
 --
 -- KEYS: 1 the state, 2 processes, 3 leases; all in one hash slot. Of the state, h is the head, l the lines (six figures
--- each), d the definition's digest, t its text, b the lesson's, r:PROCESS the last reply to a process.
+-- each), d the definition's digest, t its text, b the lesson's, r:PROCESS the last reply to a process, n who holds how many
+-- places, q who is in line for one and when it last asked.
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
-local FORGET_US = 600000000
+local FORGET_US, PLACE_US = 600000000, 1000000
 local READY, WANTED, OTHER = 0, 1, 2
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -28,9 +29,9 @@ end
 local process, digest, presence, lesson_text, definition_text = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
 local brought = numbers(ARGV[3])
 local number, version, ahead_us, keep_ms, pause_until_us, now_us = unpack(brought, 1, 6)
-local width, sent, changes, asks, told_lines, defined = unpack(brought, 7, 12)
+local width, sent, changes, asks, told_lines, defined, places, holds = unpack(brought, 7, 14)
 -- what comes before each part
-local sent_from = 12
+local sent_from = 14
 local changes_from = sent_from + sent * (1 + width)
 local asks_from = changes_from + changes * (1 + width)
 local lesson_from = asks_from + asks * (1 + width)
@@ -65,8 +66,21 @@ local function define()
   lines, last = list, EACH * (defined - 1)
 end
 
-local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'd', 'r:' .. process)
-local known_digest, reply = stored[3], stored[4]
+-- a list of processes, each with a figure, in order
+local function pairs_of(text)
+  local list = {}
+  for name, figure in string.gmatch(text or '', '(%S+) (%S+)') do list[#list + 1] = {name, tonumber(figure)} end
+  return list
+end
+
+local function text_of(list)
+  local words = {}
+  for i, entry in ipairs(list) do words[i] = string.format('%s %.0f', entry[1], entry[2]) end
+  return table.concat(words, ' ')
+end
+
+local stored = redis.call('HMGET', KEYS[1], 'h', 'l', 'd', 'r:' .. process, 'n', 'q')
+local known_digest, reply, holders, in_line = stored[3], stored[4], stored[5], stored[6]
 local clock_us, held_version, anchor_us, held_pause_us, leases_made, sweep_at_us, processes
 
 if not stored[1] then
@@ -90,6 +104,8 @@ else
     anchor_us, sweep_at_us, processes = min(anchor_us, now_us), now_us, 0
     for line = 0, last, EACH do lines[line + AT] = floor(now_us / lines[line + TICK]) end
     redis.call('DEL', KEYS[2], KEYS[3])
+    if in_line then redis.call('HDEL', KEYS[1], 'q') end
+    in_line = nil
   end
 end
 
@@ -171,6 +187,14 @@ if now_us >= sweep_at_us then
       processes = processes + 1
     end
   end
+  if holders then
+    local still = {}
+    for _, entry in ipairs(pairs_of(holders)) do
+      if alive[entry[1]] then still[#still + 1] = entry end
+    end
+    holders = text_of(still)
+    redis.call('HSET', KEYS[1], 'n', holders)
+  end
   local leases = redis.call('HGETALL', KEYS[3])
   local order = {}
   for i = 1, #leases, 2 do order[#order + 1] = {tonumber(leases[i]), leases[i], leases[i + 1]} end
@@ -187,7 +211,7 @@ if now_us >= sweep_at_us then
   sweep_at_us = now_us + SWEEP_US
 end
 
-local grants = ''
+local grants, full = '', 0
 if reply and struct.unpack('<d', reply) == number then
   grants = string.sub(reply, 9)
 else
@@ -249,9 +273,37 @@ else
     redis.call('HSET', KEYS[1], 'b', lesson_text)
   end
 
+  -- places: those of others, and who of them is in line before this one
+  local free, taken, others, before, after, was_in_line, waits_for_place = asks, 0, {}, {}, {}, false, false
+  if places > 0 then
+    free = places - holds
+    for _, entry in ipairs(pairs_of(holders)) do
+      if entry[1] ~= process then
+        others[#others + 1] = entry
+        free = free - entry[2]
+      end
+    end
+    for _, entry in ipairs(pairs_of(in_line)) do
+      if entry[2] > now_us - PLACE_US then
+        if entry[1] == process then
+          was_in_line = entry
+        elseif was_in_line then
+          after[#after + 1] = entry
+        else
+          before[#before + 1] = entry
+        end
+      end
+    end
+    free = free - #before
+  end
+
   -- calls: within_us, amounts
   local granted, n = {}, 0
   for from = asks_from + 1, lesson_from, 1 + width do
+    if taken >= free then
+      full, waits_for_place = 1, brought[from] ~= 0
+      break
+    end
     local within_us = brought[from]
     local at_us = max(now_us, clock_us, held_pause_us)
     local i = from
@@ -293,10 +345,20 @@ else
       clock_us = at_us
       granted[n + 1], granted[n + 2], granted[n + 3] = at_us, wait_us, lease
       n = n + 3
+      taken = taken + 1
       if waits then break end
     end
   end
   grants = pack(granted, n)
+
+  if places > 0 then
+    others[#others + 1] = {process, holds + taken}
+    if asks > 0 and (taken > 0 or full == 0) then was_in_line = false end
+    if was_in_line then before[#before + 1] = waits_for_place and {process, now_us} or was_in_line end
+    for _, entry in ipairs(after) do before[#before + 1] = entry end
+    if waits_for_place and not was_in_line then before[#before + 1] = {process, now_us} end
+    redis.call('HSET', KEYS[1], 'n', text_of(others), 'q', text_of(before))
+  end
 end
 
 local kept_lines = pack(lines, last + EACH)
@@ -308,7 +370,7 @@ if presence ~= '' or defined > 0 or held_pause_us > now_us then
 end
 
 local answer = struct.pack(
-  '<ddddddd', READY, now_us, clock_us, held_version, held_pause_us, processes, #grants / 24
+  '<dddddddd', READY, now_us, clock_us, held_version, held_pause_us, processes, full, #grants / 24
 ) .. grants .. kept_lines
 if held_version == version then return answer end
 return {answer, redis.call('HGET', KEYS[1], 'b')}

@@ -185,6 +185,9 @@ class Exchange:
         definition: given when the last answer was `WANTED`, or to replace the one that holds.
         ahead_us: how far ahead calls are reserved without a lease.
         keep_us: how long the state is kept when nobody comes.
+        places: how many calls of all processes may be under way at once; 0 for any number.
+        holds: how many of them are this process's, those that are reserved counted in. It is told outright at each
+            exchange, so that nothing is to be made good when a process dies or an answer is lost.
     """
 
     process: str
@@ -200,6 +203,8 @@ class Exchange:
     definition: Definition | None = None
     ahead_us: int = 0
     keep_us: int = 3_600_000_000
+    places: int = 0
+    holds: int = 0
 
 
 class Grant(NamedTuple):
@@ -231,6 +236,8 @@ class Answer:
         lines: the lines as they stand after the exchange.
         lesson: its text, where it is newer than the one the process knows.
         definition: digest and text of the one that holds, where it is another.
+        full: whether a call wasn't tried because no place was free for it. If it may wait, the process is in line for
+            one then, as long as it asks again within `PLACE_US`.
     """
 
     status: int
@@ -243,6 +250,7 @@ class Answer:
     lines: tuple[StoredLine, ...] = ()
     lesson: str | None = None
     definition: tuple[str, str] | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

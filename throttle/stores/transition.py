@@ -12,6 +12,10 @@ died had leased comes back once it hasn't been seen for `LEASE_US`, but for what
 (`BEAT_US` after it was last seen): that may have been sent, so it stays charged. A lease that is the latest reservation
 takes the clock back with it. A process that was only taken for dead says so when it comes back, and what it sends all
 the same is charged again.
+
+Places, of which so many calls may have one at a time, come free when a process says so or dies; nobody can tell when.
+Who finds none stands in line and asks again. Each in line comes first once, for one call at least, so that a process
+which frees places and always has use for them itself leaves the others theirs.
 """
 
 from __future__ import annotations
@@ -36,12 +40,14 @@ from throttle.stores.protocol import (
     StoredLine,
 )
 
-__all__ = ["BEAT_US", "LEASE_US", "Lease", "PoolState", "exchange"]
+__all__ = ["BEAT_US", "LEASE_US", "PLACE_US", "Lease", "PoolState", "exchange"]
 
 LEASE_US: Final = 10_000_000
 """How long a process may be silent before it is taken for dead."""
 BEAT_US: Final = 3_000_000
 """A process that holds a lease shows itself at least this often."""
+PLACE_US: Final = 1_000_000
+"""Who is in line for a place and doesn't ask for so long leaves the line."""
 FORGET_US: Final = 600_000_000
 """How long it is remembered what a silent process brought last: it may have been answered and not know it."""
 SWEEP_US: Final = 1_000_000
@@ -79,6 +85,8 @@ class PoolState:
     leases: dict[int, Lease] = field(default_factory=dict)
     replies: dict[str, tuple[int, tuple[Grant, ...]]] = field(default_factory=dict)
     alive: int = 0
+    holds: dict[str, int] = field(default_factory=dict)
+    line: dict[str, int] = field(default_factory=dict)  # who is in line for a place, in order, and when it last asked
 
     def to_json(self) -> str:
         """Write the state as text."""
@@ -102,6 +110,8 @@ class PoolState:
                 },
                 {name: [number, *grants] for name, (number, grants) in self.replies.items()},
                 self.alive,
+                self.holds,
+                self.line,
             ],
             ensure_ascii=False,
             separators=(",", ":"),
@@ -153,11 +163,12 @@ def exchange(state: PoolState | None, now_us: int, brought: Exchange) -> tuple[P
     if now_us >= state.sweep_at_us:
         _sweep(state, now_us)
     number, grants = state.replies.get(brought.process, (0, ()))
+    full = False
     if number != brought.number:
         _change(state, now_us, brought)
-        grants = _reserve(state, now_us, brought)
+        grants, full = _reserve(state, now_us, brought)
         state.replies[brought.process] = (brought.number, grants)
-    return state, _answer(state, now_us, brought.version, grants)
+    return state, _answer(state, now_us, brought.version, grants, full)
 
 
 def _new_state(definition: Definition, now_us: int) -> PoolState:
@@ -181,6 +192,7 @@ def _follow_clock(state: PoolState, now_us: int) -> int:
         state.lines = [_moved(line, now_us // line.tick_us) for line in state.lines]
         state.leases.clear()
         state.processes.clear()
+        state.line.clear()
         state.alive = 0
     state.now_us = now_us
     return now_us
@@ -217,6 +229,7 @@ def _sweep(state: PoolState, now_us: int) -> None:
         if seen_us <= now_us - FORGET_US:
             del state.processes[name]
             state.replies.pop(name, None)
+    state.holds = {name: held for name, held in state.holds.items() if name in state.processes and name not in dead}
     for number, lease in sorted(state.leases.items(), reverse=True):
         known = lease.process in state.processes
         if known and lease.process not in dead:
@@ -292,11 +305,19 @@ def _learn(state: PoolState, now_us: int, lesson: Lesson) -> None:
     state.version += 1
 
 
-def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[Grant, ...]:
-    """Reserve calls in order, each at the first instant, not before the latest one, at which every line can pay."""
+def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Grant, ...], bool]:
+    """Reserve calls in order, each at the first instant, not before the latest one, at which every line can pay; and
+    tell whether places ran out.
+    """
     grants: list[Grant] = []
     buckets = [_bucket(line) if line.rate else None for line in state.lines]
+    free = _free_places(state, now_us, brought) if brought.places else len(brought.asks)
+    taken = 0
+    full = waits_for_place = False
     for ask in brought.asks:
+        if taken >= free:
+            full, waits_for_place = True, ask.within_us != 0
+            break
         at_us = max(now_us, state.clock_us, state.pause_until_us)
         for line, bucket, amount in zip(state.lines, buckets, ask.amounts, strict=True):
             if bucket is not None:
@@ -319,9 +340,26 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[Grant, .
             state.leases[number] = Lease(brought.process, at_us, state.clock_us, ask.amounts)
         state.clock_us = at_us
         grants.append(Grant(at_us, at_us - now_us, number))
+        taken += 1
         if waits:
             break
-    return tuple(grants)
+    if brought.places:
+        state.holds[brought.process] = brought.holds + taken
+        if brought.asks and (taken or not full):
+            state.line.pop(brought.process, None)
+        if waits_for_place:
+            state.line[brought.process] = now_us
+    return tuple(grants), full
+
+
+def _free_places(state: PoolState, now_us: int, brought: Exchange) -> int:
+    """Tell how many places are free for a process: but one for each that is in line before it."""
+    state.holds[brought.process] = brought.holds
+    state.line = {name: asked_us for name, asked_us in state.line.items() if asked_us > now_us - PLACE_US}
+    before = list(state.line)
+    if brought.process in before:
+        before = before[: before.index(brought.process)]
+    return brought.places - sum(state.holds.values()) - len(before)
 
 
 def _bucket(line: StoredLine) -> Bucket:
@@ -329,7 +367,7 @@ def _bucket(line: StoredLine) -> Bucket:
     return Bucket(line.rate, 1, at_us=line.at, capacity=line.capacity, level=line.level)
 
 
-def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ...]) -> Answer:
+def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ...], full: bool) -> Answer:
     return Answer(
         READY,
         now_us,
@@ -340,4 +378,5 @@ def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ..
         grants,
         tuple(state.lines),
         state.lesson if version != state.version and state.lesson else None,
+        full=full,
     )

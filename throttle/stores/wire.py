@@ -50,6 +50,8 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
         len(asks),
         0 if lesson is None else len(lesson.lines),
         0 if definition is None else len(definition.lines),
+        brought.places,
+        brought.holds,
     ]
     for sent in brought.sent:
         figures.append(sent.lease)
@@ -87,8 +89,8 @@ def read_answer(parts: bytes | Sequence[bytes]) -> Answer:
         return Answer(OTHER, figures[1], definition=(parts[1].decode(), parts[2].decode()))
     if status != READY:
         return Answer(status, figures[1])
-    _, now_us, clock_us, version, pause_until_us, processes, granted = figures[:7]
-    lines_from = 7 + 3 * granted
+    _, now_us, clock_us, version, pause_until_us, processes, full, granted = figures[:8]
+    lines_from = 8 + 3 * granted
     return Answer(
         READY,
         now_us,
@@ -96,9 +98,10 @@ def read_answer(parts: bytes | Sequence[bytes]) -> Answer:
         version,
         pause_until_us,
         processes,
-        tuple([Grant(*figures[i : i + 3]) for i in range(7, lines_from, 3)]),
+        tuple([Grant(*figures[i : i + 3]) for i in range(8, lines_from, 3)]),
         _lines(figures, lines_from),
         (parts[1].decode() or None) if len(parts) > 1 else None,
+        full=full == 1,
     )
 
 
