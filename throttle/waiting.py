@@ -12,6 +12,7 @@ import asyncio
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -119,6 +120,8 @@ class AsyncioRuntime:
         self._clock = clock
         self._ring = ring
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
+        self._left: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._woken = False
 
     def wake(self, handle: asyncio.Future[None]) -> None:
         self._run_there(_resolve, handle)
@@ -137,10 +140,20 @@ class AsyncioRuntime:
         if asyncio._get_running_loop() is loop:
             act(*args)
             return
+        self._left.append((act, args))
+        if self._woken:  # waking a loop is a system call, so it is done once for all that is left to it meanwhile
+            return
+        self._woken = True  # first, as the loop may be done before this thread goes on
         try:
-            loop.call_soon_threadsafe(act, *args)
+            loop.call_soon_threadsafe(self._do_what_was_left)
         except RuntimeError:  # closed since we looked
             raise Gone from None
+
+    def _do_what_was_left(self) -> None:
+        self._woken = False  # first, as what is left from now on has to wake the loop again
+        while self._left:
+            act, args = self._left.popleft()
+            act(*args)
 
     def _set_timer(self, gate: Hashable, at_us: int) -> None:
         loop = self._loop()
