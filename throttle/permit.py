@@ -69,8 +69,7 @@ class Permit(Ticket):
             loop = asyncio._get_running_loop()
             if loop is not None:
                 future = limiter._queue_in_loop(self, loop)
-                while self.state == WAITING:
-                    yield from future
+                yield from future  # even where it may go by now: those in front of it are woken first
             elif (token := running_trio()) is not None:
                 runtime = limiter._queue_in_trio(self, token)
                 while self.state == WAITING:

@@ -19,6 +19,7 @@ from openai import AsyncOpenAI, OpenAI
 import throttle
 from tests.stores.support import LIMITS, FlakyStore, eventually, gate_of, quiet
 from throttle import Limiter, RequestTooLarge, StoreError, WaitTimeout
+from throttle.pool import ADMITTED
 from throttle.shared.clock import StoreClock
 from throttle.shared.lines import COUNT, LINES
 from throttle.simulator import in_thread
@@ -78,11 +79,51 @@ def test_a_thousand_tasks_go_in_order_and_share_round_trips() -> None:
             async with limiter.acquire("m", tokens=10):
                 order.append(number)
 
-        await asyncio.gather(*(one(number) for number in range(1000)))
+        with store.lock:  # a round trip is under way while they ask
+            tasks = [asyncio.create_task(one(number)) for number in range(1000)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
 
     asyncio.run(main())
     assert order == list(range(1000))
-    assert store.round_trips < 200
+    assert store.round_trips < 30
+
+
+def test_a_task_whose_turn_came_while_it_asked_does_not_overtake_those_in_front() -> None:
+    """The store answers all who ask at once, before the last of them gets to wait."""
+
+    class Eager(FlakyStore):
+        def exchange(self, wants: Any) -> list[Answer]:
+            with self.lock:  # until the last one is about to wait
+                pass
+            return super().exchange(wants)
+
+    store = Eager()
+    limiter = Limiter({"rpm": 60_000}, store=store)
+    order: list[int] = []
+    queue = limiter._queue_in_loop
+
+    def queue_last(permit: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        future = queue(permit, loop)
+        if permit is last:
+            store.lock.release()
+            eventually(lambda: permit.state == ADMITTED)
+        return future
+
+    limiter._queue_in_loop = queue_last  # type: ignore[method-assign]
+    permits = [limiter.acquire("m") for _ in range(10)]
+    last = permits[-1]
+
+    async def main() -> None:
+        async def one(number: int) -> None:
+            async with permits[number]:
+                order.append(number)
+
+        store.lock.acquire()
+        await asyncio.gather(*(one(number) for number in range(10)))
+
+    asyncio.run(main())
+    assert order == list(range(10))
 
 
 def test_trio_tasks_and_threads_are_served_as_well() -> None:
