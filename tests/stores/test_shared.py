@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -333,6 +334,28 @@ def test_a_thread_that_is_interrupted_while_it_carries_loses_and_blocks_nothing(
     eventually(lambda: spent(store, 1) == 100)
     limiter.acquire("m", tokens=50).__enter__().close()
     eventually(lambda: spent(store, 1) == 150)
+
+
+def test_a_thread_that_is_interrupted_when_it_has_carried_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = Limiter(LIMITS, store=FlakyStore())
+    with limiter.acquire("m", tokens=1):
+        pass
+    quiet(limiter)
+    armed = [True]
+
+    def monotonic() -> float:
+        if threading.current_thread() is threading.main_thread() and armed.pop():
+            armed.append(False)
+            raise KeyboardInterrupt
+        armed.append(False)
+        return time.monotonic()
+
+    clock = SimpleNamespace(monotonic=monotonic, time_ns=time.time_ns)
+    monkeypatch.setattr("throttle.shared.courier.time", clock)
+    with pytest.raises(KeyboardInterrupt):
+        limiter.acquire("m", tokens=1).__enter__()
+    with limiter.acquire("m", tokens=1, max_wait=5) as permit:
+        assert permit.state == ADMITTED
 
 
 def test_the_courier_ends_with_its_limiter() -> None:

@@ -56,7 +56,7 @@ class Courier:
         self._limiter: Callable[[], Limiter | None] = lambda: None
         self._bell = threading.Condition()
         self._posted: dict[SharedGate, None] = {}
-        self._busy = False  # somebody carries
+        self._carrier = 0  # the thread that carries; 0: nobody
         self._gates: weakref.WeakSet[SharedGate] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -83,18 +83,17 @@ class Courier:
             self._gates.add(gate)
             self._posted[gate] = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="throttle-courier", daemon=True)
-                self._thread.start()
-            elif not self._busy and not lends_hand:
+                thread = threading.Thread(target=self._run, name="throttle-courier", daemon=True)
+                thread.start()  # may fail, and is tried again then
+                self._thread = thread
+            elif not self._carrier and not lends_hand:
                 self._bell.notify()
 
     def lend_hand(self, limiter: Limiter) -> None:
         """Carry once, in a thread that would have to wait for it anyway, unless somebody else does."""
-        if gates := self._take_up():
-            self._carry_alone(limiter, gates)
-            if self._posted:
-                with self._bell:
-                    self._bell.notify()
+        if self._carry_alone(limiter) and self._posted:
+            with self._bell:
+                self._bell.notify()
 
     def start_anew(self) -> tuple[str, str]:
         """After a fork: another process, without a thread yet. Returns what it is called from now on."""
@@ -102,7 +101,7 @@ class Courier:
             self._pid = os.getpid()
             self.process, self.label = _new_process()
             self._bell = threading.Condition()
-            self._posted, self._thread, self._busy = {}, None, False
+            self._posted, self._thread, self._carrier = {}, None, 0
             self._away, self._retry_s = None, RETRY_FIRST_S
         return self.process, self.label
 
@@ -120,21 +119,16 @@ class Courier:
         self._carried_at = time.monotonic()
         while True:
             with self._bell:
-                if self._busy or not self._posted:
+                if self._carrier or not self._posted:
                     self._bell.wait(LOOK_S)
-            gates = self._take_up()
             limiter = self._limiter()
-            if limiter is not None:
-                gates = gates or self._take_up(self._beating(limiter))
-                if gates:
-                    self._carry_alone(limiter, gates)
-            elif gates:
-                self._busy = False
-            del limiter, gates
+            if limiter is not None and not self._carry_alone(limiter):
+                self._carry_alone(limiter, self._beating(limiter))
+            del limiter
             with self._bell:
                 idle = time.monotonic() - self._carried_at > LINGER_S
                 gone = self._limiter() is None
-                if not self._busy and (gone or (idle and not self._posted)):
+                if not self._carrier and (gone or (idle and not self._posted)):
                     self.store.close()  # under the bell, before another thread may use it
                     self._thread = None
                     return
@@ -142,23 +136,32 @@ class Courier:
     def _take_up(self, more: Sequence[SharedGate] = ()) -> list[SharedGate]:
         """Begin to carry what was posted, and more; returns nothing where somebody else does."""
         with self._bell:
-            if self._busy or not (self._posted or more):
+            if self._carrier or not (self._posted or more):
                 return []
+            self._carrier = threading.get_ident()
             gates, self._posted = list(self._posted), {}
-            gates += [gate for gate in more if gate not in gates]
-            self._busy = True
-            return gates
+            return gates + [gate for gate in more if gate not in gates]
 
-    def _carry_alone(self, limiter: Limiter, gates: list[SharedGate]) -> None:
+    def _carry_alone(self, limiter: Limiter, more: Sequence[SharedGate] = ()) -> bool:
+        """Carry what was posted, and more; tells whether there was any, and nobody else carried."""
+        gates: list[SharedGate] = []
         try:
-            self._carry(limiter, gates)
+            gates = self._take_up(more)
+            if gates:
+                self._carry(limiter, gates)
+                self._carried_at = time.monotonic()
         except BaseException:  # whoever carried was interrupted: what came of it is asked again
-            self._busy = False
-            for gate in gates:
+            self._lay_down()
+            for gate in gates or list(self._gates):
                 self.post(gate)
             raise
-        self._carried_at = time.monotonic()
-        self._busy = False
+        finally:
+            self._lay_down()
+        return bool(gates)
+
+    def _lay_down(self) -> None:
+        if self._carrier == threading.get_ident():
+            self._carrier = 0
 
     def _beating(self, limiter: Limiter) -> list[SharedGate]:
         with limiter._lock:

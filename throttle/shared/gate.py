@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from throttle.errors import StoreError
 from throttle.gate import Gate
-from throttle.pool import Ticket
+from throttle.pool import WAITING, Ticket
 from throttle.shared.pool import SharedPool
 from throttle.stores.protocol import Answer
 from throttle.waiting import Gone, Runtime, Sleeper
@@ -41,7 +41,7 @@ class SharedGate(Gate):
         self._lends_hand = False
 
     def lend_hand(self, limiter: Limiter, ticket: Ticket) -> None:
-        if self.shared.waiting == 1 and self._has_time(limiter._clock(), ticket):
+        if ticket.state == WAITING and self.shared.waiting == 1 and self._has_time(limiter._clock(), ticket):
             self.courier.lend_hand(limiter)
 
     def _has_time(self, now_us: int, ticket: Ticket) -> bool:

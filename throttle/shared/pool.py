@@ -54,6 +54,11 @@ from throttle.stores.protocol import (
 
 __all__ = ["Out", "SharedPool"]
 
+MOST_FIGURES: Final = 2000
+"""So many figures of changes, and of calls that go, are brought at once: Lua reads no more than 8,000 in all. What is
+left goes with the next exchange.
+"""
+
 BATCH: Final = 64
 """How many calls are asked for at a time."""
 AHEAD_US: Final = 20_000
@@ -272,7 +277,10 @@ class SharedPool(Pool):
         if not self.wants(now_us) and not self.beat_due(now_us):
             return None
         tickets = list(self._to_ask(now_us))
-        lesson = self._lesson(now_us) if self._has_lesson(now_us) else None
+        most = MOST_FIGURES // (1 + LINES * len(self._lines))
+        changes, left = self._changes[:most], self._changes[most:]
+        # a lesson reckons with all changes
+        lesson = self._lesson(now_us) if not left and self._has_lesson(now_us) else None
         shows = now_us >= self._shown_at_us + PRESENCE_EVERY_US
         if shows:
             self._shown_at_us = now_us
@@ -283,8 +291,8 @@ class SharedPool(Pool):
             digest=self._digest,
             version=self.answer.version if self.answer is not None else 0,
             asks=tuple(self._ask(now_us, ticket) for ticket in tickets),
-            changes=tuple(self._changes),
-            sent=tuple(self._sent),
+            changes=tuple(changes),
+            sent=tuple(self._sent[:most]),
             lesson=lesson,
             pause_until_us=self.clock.to_store(self._pause_until_us) if self._pause_until_us else 0,
             presence=self._presence() if shows else None,
@@ -295,7 +303,7 @@ class SharedPool(Pool):
             holds=self._holds(),
         )
         self._told_holds = exchange.holds
-        self._changes, self._sent, self._pause_until_us = [], [], 0
+        self._changes, self._sent, self._pause_until_us = left, self._sent[most:], 0
         self._out = Out(exchange, tickets)
         return exchange
 

@@ -11,6 +11,7 @@ command cost as much as the rest of the round trip.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -65,6 +66,8 @@ class RedisStore:
         self._sentinels: Any = None
         self._client: Any = None
         self._line: Any = None
+        self._pid = os.getpid()
+        self._inherited: list[Any] = []
         self._script, self._sha = _script()
         try:
             self._client = self._connect()
@@ -87,6 +90,7 @@ class RedisStore:
             raise self._error(error) from error
 
     def close(self) -> None:
+        self._leave_to_parent()
         line, self._line = self._line, None
         client, self._client = self._client, None
         if line is not None:
@@ -94,7 +98,15 @@ class RedisStore:
         if client is not None:
             client.close()
 
+    def _leave_to_parent(self) -> None:
+        """After a fork, connect anew: whoever read from the parent's connection would take the parent's answers."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._inherited.append((self._line, self._client, self._sentinels))  # not to be closed either
+            self._line = self._client = self._sentinels = None
+
     def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
+        self._leave_to_parent()
         if self._cluster:
             client = self._client = self._client or self._connect()
             return [self._evaluate_one(client, call) for call in calls]
@@ -150,6 +162,7 @@ class RedisStore:
             return client.eval(self._script, len(PARTS), *_keys(key), *arguments)
 
     def _report(self, prefix: str) -> list[PoolReport]:
+        self._leave_to_parent()
         client = self._client = self._client or self._connect()
         pattern = "{" + "".join(f"\\{c}" if c in "*?[]\\^" else c for c in prefix) + "*}"
         reports = []
