@@ -323,11 +323,12 @@ class OpenStream(OpenAnswer):
         self.settle()
         failure = self.tally.failure if self.tally.failure is not None else getattr(error, "body", None)
         if failure is not None:
-            told = failure if isinstance(failure, Mapping) else {"code": failure.code, "message": failure.message}
+            code, message = getattr(failure, "code", None), getattr(failure, "message", None) or str(failure)
+            told = failure if isinstance(failure, Mapping) else {"code": code, "message": message}
             text = json.dumps({"error": dict(told)}, default=str)
             refusal = read_refusal(429, {}, text, wall_s=time.time())
             if refusal.kind in RETRIED:
-                self.permit.refused(refusal, self._policy)
+                self.permit.limiter.refused_in_stream(self.permit, refusal, self._policy)
 
 
 def drive(flow: Generator[Step, None, None]) -> None:

@@ -64,4 +64,4 @@ class ChargeBook:
 
     def believed(self) -> dict[str, str]:
         """Tell what each model is believed to be booked by, as `model endpoint`."""
-        return {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in self._evidence.items()}
+        return {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in list(self._evidence.items())}

@@ -144,7 +144,7 @@ class Limiter:
             sharing=sharing,
         )
         self._lock = threading.Lock()
-        self._notes: deque[tuple[Permit, str]] = deque()
+        self._notes: deque[tuple[Permit, str | Callable[[int], None]]] = deque()
         self._outputs = OutputHistory()
         self._charges = ChargeBook()
         self._last_by_key: dict[str, int] = {}
@@ -336,12 +336,23 @@ class Limiter:
         """Learn what a call really used; where the server books usage, the difference to what was reserved is
         settled.
         """
-        if outcome.output_tokens is not None:
-            with self._lock:
+
+        def learn(now_us: int) -> None:
+            if outcome.output_tokens is not None:
                 self._outputs.observe(permit.model, cost.endpoint, outcome.output_tokens, choices=cost.answers)
-            self._carry_out_notes()
-        if permit.charge == "usage" and outcome.tokens is not None:
-            permit.settle(tokens=outcome.tokens)
+            if permit.charge == "usage" and outcome.tokens is not None and permit.marks:
+                permit.pool.settle(now_us, permit, "tokens", outcome.tokens * permit._weight)
+                permit._gate.tick(now_us)
+
+        self._note(permit, learn)  # a stream may be ended by the garbage collector, while this thread holds the lock
+
+    def refused_in_stream(self, permit: Permit, refusal: Refusal, retry: Retry) -> None:
+        """Learn that the server refused a call when its stream had begun."""
+
+        def learn(now_us: int) -> None:
+            _tell(self._refuse(now_us, permit, refusal, retry, 1), permit.pool)
+
+        self._note(permit, learn)
 
     def _delayed_until_us(self, delay_s: float, key: str | None) -> int:
         """Tell when a call with a delay may go, and note it as the last one of its key."""
@@ -596,22 +607,25 @@ class Limiter:
         _tell(news, pool)
 
     def _refused(self, permit: Permit, refusal: Refusal, retry: Retry, attempts: int) -> None:
-        pool = permit.pool
         with self._lock:
-            now_us = self._clock()
-            if refusal.kind in RETRIED:
-                _hold_back(now_us, permit, refusal, retry, attempts)
-            if refusal.kind == "rate":
-                pool.refused(now_us, permit, refusal)
-            elif refusal.kind == "overloaded":
-                pool.release(now_us, permit)
-            else:  # what can't go at all was not charged either
-                pool.too_large(now_us, permit, refusal)
-                pool.withdraw(now_us, permit)
-            news = self._routing.learn(permit.account, permit.model, pool, (), now_us)
-            permit._gate.tick_all(now_us)
+            news = self._refuse(self._clock(), permit, refusal, retry, attempts)
         self._carry_out_notes()
-        _tell(news, pool)
+        _tell(news, permit.pool)
+
+    def _refuse(self, now_us: int, permit: Permit, refusal: Refusal, retry: Retry, attempts: int) -> list[str]:
+        pool = permit.pool
+        if refusal.kind in RETRIED:
+            _hold_back(now_us, permit, refusal, retry, attempts)
+        if refusal.kind == "rate":
+            pool.refused(now_us, permit, refusal)
+        elif refusal.kind == "overloaded":
+            pool.release(now_us, permit)
+        else:  # what can't go at all was not charged either
+            pool.too_large(now_us, permit, refusal)
+            pool.withdraw(now_us, permit)
+        news = self._routing.learn(permit.account, permit.model, pool, (), now_us)
+        permit._gate.tick_all(now_us)
+        return news
 
     def _withdraw(self, permit: Permit) -> None:
         if permit.state == NEW:
@@ -643,7 +657,7 @@ class Limiter:
                 permit._gate.tick(now_us)
         self._carry_out_notes()
 
-    def _note(self, permit: Permit, what: str) -> None:
+    def _note(self, permit: Permit, what: str | Callable[[int], None]) -> None:
         """Leave a note; it is carried out at once, or by whoever holds the lock now."""
         self._notes.append((permit, what))
         self._carry_out_notes()
@@ -652,14 +666,16 @@ class Limiter:
         # whoever let go of the lock looks for notes after that, so that none which was left meanwhile is lost
         while self._notes and self._lock.acquire(blocking=False):
             try:
+                if not self._notes:  # somebody else was quicker
+                    return
                 permit, what = self._notes.popleft()
                 now_us = self._clock()
-                if what == "withdraw":
+                if callable(what):
+                    what(now_us)
+                elif what == "withdraw":
                     permit._gate.withdraw(now_us, permit)
                 elif permit.pool.release(now_us, permit):
                     permit._gate.tick(now_us)
-            except IndexError:  # somebody else was quicker
-                pass
             finally:
                 self._lock.release()
 

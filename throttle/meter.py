@@ -138,6 +138,7 @@ class BucketMeter:
         "bucket",
         "counts",
         "crowded",
+        "heir",
         "largest",
         "name",
         "origin",
@@ -177,6 +178,7 @@ class BucketMeter:
         self.scope = "organization"
         self.counts: tuple[tuple[str, float], ...] = ()
         self.crowded = False
+        self.heir: Meter | None = None  # the meter that took this one's place, and its charges
         self._burst_us = burst_us
         self._headroom = Fraction(headroom).limit_denominator(10**6)
         self.largest = max(1.0, limit * burst_us / window_us)

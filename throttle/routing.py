@@ -183,9 +183,6 @@ class Routing:
         now_us = self._clock()
         charged = dict(zip(permit.meters, permit.marks, strict=True))
         amounts = {meter.name: amount for meter, amount in zip(permit.meters, permit.amounts, strict=True)}
-        for meter, mark in charged.items():
-            if isinstance(meter, BucketMeter):
-                meter.cancel(now_us, mark)
         self.open(permit.account, permit.model, host=self._accounts[permit.account].host or "")
         permit.meters = permit.pool.meters
         permit.amounts = tuple(amounts.get(meter.name, 0) for meter in permit.meters)
@@ -193,6 +190,10 @@ class Routing:
             charged[meter] if meter in charged else meter.take(now_us, amount, permit.row)
             for meter, amount in zip(permit.meters, permit.amounts, strict=True)
         )
+        for before in charged:
+            if isinstance(before, BucketMeter) and before.heir in permit.meters:
+                assert isinstance(before.heir, Belief)
+                before.heir.was_used(-amounts[before.name])  # it inherited the charge, which has just been taken again
 
     def _meters_of(self, account: str, spec: PoolSpec, host: str | None) -> tuple[Meter, ...]:
         """Find or make a pool's meters: several gates may stand before one. They learn from when a client comes
@@ -207,7 +208,7 @@ class Routing:
             kept = {meter.name: meter for meter in there or () if meter.name not in exact}
             for meter in made:
                 if isinstance(meter, Belief) and (before := exact.get(meter.name)) is not None:
-                    meter.was_used(before.used_at(now_us))
+                    before.heir = meter if meter.was_used(before.used_at(now_us)) else None
             there = self._meters[key] = tuple(kept.get(meter.name, meter) for meter in made)
         return there
 
@@ -223,6 +224,8 @@ class Routing:
             news.append(f"the limits stay as they were: {update.error}")
         table = update.table if update else None
         for account in self._accounts.values():
+            if table is not None:
+                self._learned.clear()  # what was no news may be some beside other tiers
             if table is not None or account.is_due(wall_s):
                 news += self._refresh(account, wall_s, table)
         return news

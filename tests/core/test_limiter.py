@@ -492,3 +492,14 @@ def test_a_wait_that_nobody_can_foretell_is_not_told_in_seconds(caplog: pytest.L
     with limiter.acquire("m"), pytest.raises(WaitTimeout), limiter.acquire("m", max_wait=0.01):
         pass
     assert not caplog.records
+
+
+def test_calls_that_are_under_way_when_a_meter_begins_to_learn_are_charged_once() -> None:
+    limiter = throttle.Limiter({"rpm": 600, "rpd": 1_000}, clock=lambda: 0)
+    permits = [limiter.acquire("m").__enter__() for _ in range(10)]
+    for permit in permits:
+        permit.observe({"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "590"})
+    (pool,) = limiter.snapshot().pools.values()
+    assert pool.meters["rpd"].level == 990
+    for permit in permits:
+        permit.close()

@@ -17,7 +17,7 @@ import throttle
 from tests.core.virtual import VirtualLoop, run_virtually
 from tests.refusals.wire import MESSAGES, MODEL, Wire, sdk_client
 from throttle.outcome import Tally
-from throttle.permit import Permit
+from throttle.pool import Pool, Ticket
 from throttle.simulator import running
 
 TWENTY = {"rpm": 20}
@@ -116,13 +116,13 @@ USAGE_BOOKED = {
 def settled(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What permits are settled to."""
     amounts: list[float] = []
-    settle = Permit.settle
+    settle = Pool.settle
 
-    def noting(self: Permit, *, tokens: float) -> None:
-        amounts.append(tokens)
-        settle(self, tokens=tokens)
+    def noting(self: Pool, now_us: int, ticket: Ticket, unit: str, amount: float) -> None:
+        amounts.append(amount)
+        settle(self, now_us, ticket, unit, amount)
 
-    monkeypatch.setattr(Permit, "settle", noting)
+    monkeypatch.setattr(Pool, "settle", noting)
     return amounts
 
 
@@ -153,6 +153,27 @@ def test_a_stream_is_settled_however_it_ends(how: str, include_usage: bool, sett
         (tokens,) = settled
         output_tokens = tokens - estimate.input_tokens
         assert output_tokens == 8 if include_usage and how == "read" else 0 < output_tokens <= 16
+
+    run_virtually(main)
+
+
+def test_a_stream_that_is_collected_while_its_limiter_is_at_work_does_not_wait_for_it(settled: list[float]) -> None:
+    async def main(loop: VirtualLoop) -> None:
+        wire = Wire(loop, limits={"rpm": 600, "tpm": 10_000}, charge="usage", output_tokens=8, latency_s=0.2)
+        limiter = throttle.Limiter(USAGE_BOOKED, clock=loop.now_us)
+        client = throttle.wrap(sdk_client(wire), limiter=limiter)
+        stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+        chunks = aiter(stream)
+        while not (await anext(chunks)).choices[0].delta.content:
+            pass
+        with limiter._lock:
+            del stream, chunks
+            for _ in range(3):
+                gc.collect()
+                await asyncio.sleep(0.1)
+            assert settled == []
+        limiter.snapshot()
+        assert len(settled) == 1
 
     run_virtually(main)
 

@@ -369,10 +369,13 @@ class Belief:
             return now_us
         return now_us + math.ceil(wait * 1e6) if wait < 1e9 else NEVER
 
-    def was_used(self, amount: float) -> None:
-        """Take into account what left before the meter was made, where its bucket was believed full."""
+    def was_used(self, amount: float) -> bool:
+        """Take into account what left before the meter was made, where its bucket was believed full; tells whether it
+        was.
+        """
         if self.known:
             self.filter.level -= amount
+        return self.known
 
     def foretell(self, now_us: int, total: float, model: str) -> int:
         """Tell when calls that need `total` together will all have gone, at the earliest; may exceed the capacity."""

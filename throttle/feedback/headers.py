@@ -236,7 +236,7 @@ def _meaning(meter: str) -> tuple[str, str, float | None]:
     parts, said_s, scope = meter.split("-") if meter else [], None, "organization"
     if parts and parts[-1] in _SPANS_S:
         said_s = _SPANS_S[parts.pop()]
-        if parts and parts[-1].isdigit():
+        if parts and parts[-1].isdecimal():
             said_s *= max(1, int(parts.pop()[:6]))
     if parts[-2:] == ["usage", "based"]:
         parts, scope = parts[:-2], "usage-based"
@@ -381,7 +381,7 @@ def _units(text: str) -> float:
 def instant_s(text: str, wall_s: float) -> float | None:
     """Read an instant written as RFC 3339 or as an HTTP date, in seconds from now; None if it isn't one."""
     try:
-        at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
+        at = datetime.fromisoformat(text) if text[:4].isdecimal() else parsedate_to_datetime(text)
         return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - wall_s)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
