@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from throttle.account import Account, Identity
@@ -224,8 +225,6 @@ class Routing:
             news.append(f"the limits stay as they were: {update.error}")
         table = update.table if update else None
         for account in self._accounts.values():
-            if table is not None:
-                self._learned.clear()  # what was no news may be some beside other tiers
             if table is not None or account.is_due(wall_s):
                 news += self._refresh(account, wall_s, table)
         return news
@@ -258,9 +257,10 @@ class Routing:
             changed = account.refresh(wall_s, table)
         except LimitsError as error:
             return [f"the limits stay as they were: {error}"]
+        if changed or table is not None:  # a model may belong elsewhere, though no limit changed
+            self._adopt()
         if not changed:
             return []
-        self._adopt()
         now = account.limits
         if before.tier != now.tier:
             return [f"the tier is {now.tier} from now on, after {before.tier}"]
@@ -269,11 +269,14 @@ class Routing:
     def _adopt(self) -> None:
         """Bring every meter in line with what the limits say now; levels stay, and nobody who waits is lost."""
         now_us = self._clock()
+        models = {(account, model) for account, model, _ in self._routes}
         self._routes.clear()
         self._learned.clear()
         for (name, pool_name), meters in list(self._meters.items()):
             account = self._accounts[name]
-            spec = next((spec for spec in account.limits.pools if spec.name == pool_name), None)
+            matches = (account.match(model) for owner, model in models if owner == name)
+            its_own = (spec for match in matches if match is not None for spec in match.pools)  # a pool for each model
+            spec = next((spec for spec in chain(account.limits.pools, its_own) if spec.name == pool_name), None)
             if spec is not None:
                 self._meters[name, pool_name] = self._adopted_meters(spec, meters, now_us, account.host)
         for names, gate in self._gates.items():

@@ -17,6 +17,7 @@ from throttle import Limiter
 from throttle.account import Identity
 from throttle.client import wrap
 from throttle.costs import CallCost
+from throttle.pool import PoolSnapshot
 
 EMBED = CallCost({"model": "m", "input": "x"}, "/embeddings")
 
@@ -96,6 +97,69 @@ def test_a_meter_of_ones_own_counts_what_the_file_says() -> None:
 def write(path: Path, rpm: int) -> None:
     path.write_text(f"version: 1\nfamilies: {{all: {{models: ['*']}}}}\ntiers: {{tier-1: {{all: {{rpm: {rpm}}}}}}}\n")
     os.utime(path, (0, rpm))
+
+
+class Edited:
+    """A file that is edited while a limiter goes by it, and looked at again after the edit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now_us = 0
+
+    def write(self, text: str) -> None:
+        self.path.write_text(text)
+        self.now_us += 10_000_000
+        os.utime(self.path, (0, self.now_us))
+
+    def pool_of(self, limiter: Limiter, model: str) -> PoolSnapshot:
+        """Make a call, and show the pool that it drew on."""
+        before = {name: pool.admitted for name, pool in limiter.snapshot().pools.items()}
+        with limiter.acquire(model) as permit:
+            permit.observe(openai_headers(600, 60_000))
+        pools = limiter.snapshot().pools
+        (name,) = [name for name, pool in pools.items() if pool.admitted != before.get(name, 0)]
+        return pools[name]
+
+
+FAMILIES = """
+version: 1
+families: {a: {models: %s}, b: {models: %s}, each: {models: ["e*"], per_model: true}}
+tiers: {tier-1: {a: {rpm: 60}, b: {rpm: 600}, each: {rpm: %d}}}
+accounts: {default: {tier: tier-1}}
+"""
+
+
+def test_a_model_that_an_edit_puts_into_another_family_draws_on_that_from_then_on(tmp_path: Path) -> None:
+    edited = Edited(tmp_path / "limits.yaml")
+    edited.write(FAMILIES % ("[m, n]", "[o]", 60))
+    limiter = Limiter(edited.path, clock=lambda: edited.now_us)
+    assert edited.pool_of(limiter, "n").name == "a"
+    edited.write(FAMILIES % ("[m]", "[o, n]", 60))
+    edited.pool_of(limiter, "m")  # the file is looked at with a call
+    assert edited.pool_of(limiter, "n").name == "b"
+
+
+def test_a_pool_for_each_model_takes_up_an_edit_too(tmp_path: Path) -> None:
+    edited = Edited(tmp_path / "limits.yaml")
+    edited.write(FAMILIES % ("[m]", "[o]", 60))
+    limiter = Limiter(edited.path, clock=lambda: edited.now_us)
+    with limiter.acquire("e1"):
+        pass
+    edited.write(FAMILIES % ("[m]", "[o]", 5))
+    with limiter.acquire("e1"):
+        pass
+    assert {meter.limit for pool in limiter.snapshot().pools.values() for meter in pool.meters.values()} == {5}
+
+
+def test_a_tier_that_an_edit_adds_is_found_in_answers_that_showed_it_before(tmp_path: Path) -> None:
+    edited = Edited(tmp_path / "limits.yaml")
+    one = "version: 1\nfamilies: {a: {models: [m]}}\ntiers:\n  tier-1: {a: {rpm: 60, tpm: 6000}}\n"
+    edited.write(one)
+    limiter = Limiter(edited.path, clock=lambda: edited.now_us)
+    edited.pool_of(limiter, "m")
+    edited.write(one + "  tier-2: {a: {rpm: 600, tpm: 60000}}\n")
+    edited.pool_of(limiter, "m")
+    assert limiter.tier == "tier-2"
 
 
 def test_a_changed_file_is_taken_up_while_a_caller_waits_and_the_level_stays(
