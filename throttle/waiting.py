@@ -138,6 +138,7 @@ class AsyncioRuntime:
         if loop is None or loop.is_closed():
             raise Gone
         if asyncio._get_running_loop() is loop:
+            self._do_what_was_left()  # first, as of two orders of one gate the later holds
             act(*args)
             return
         self._left.append((act, args))

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from tests.core.virtual import VirtualLoop, run_virtually
 from throttle.waiting import AsyncioRuntime
 
 
@@ -39,3 +40,17 @@ def test_a_loop_is_woken_once_for_all_whose_turn_has_come() -> None:
 
     loop.run_until_complete(main())
     loop.close()
+
+
+def test_of_two_orders_of_one_gate_the_later_holds_whoever_gave_the_first() -> None:
+    async def main(loop: VirtualLoop) -> list[float]:
+        rung: list[float] = []
+        runtime = AsyncioRuntime(loop, loop.now_us, lambda runtime, gate: rung.append(loop.time()))
+        thread = threading.Thread(target=runtime.ring_at, args=("gate", 2_000_000))
+        thread.start()
+        thread.join()
+        runtime.ring_at("gate", 100_000)
+        await asyncio.sleep(3)
+        return rung
+
+    assert run_virtually(main) == [0.1]

@@ -184,6 +184,19 @@ def test_settling_changes_what_others_find() -> None:
         pass
 
 
+def test_a_call_that_a_change_of_limits_overtakes_gives_nothing_back_in_other_units() -> None:
+    limiter = Limiter(LIMITS, store=FlakyStore())
+    with limiter.acquire("m", tokens=100) as permit:
+        quiet(limiter)
+        pool = gate_of(limiter).shared
+        (tokens,) = (lines.meter for lines in pool._lines if lines.meter.unit == "tokens")
+        with limiter._lock:
+            tokens.adopt(limiter._clock(), 10 * LIMITS["tpm"], "user")
+            pool.tick(limiter._clock())
+            pool.settle(limiter._clock(), permit, "tokens", 100)
+            assert pool._changes == []
+
+
 def test_try_acquire_asks_the_store() -> None:
     one, two = pair(FlakyStore())
     assert one.try_acquire("m", tokens=6000) is not None

@@ -430,8 +430,9 @@ class SharedPool(Pool):
         self._keep_us = max(KEEP_LEAST_US, *(round(KEEP_WINDOWS * window_s * 1e6) for window_s in windows), 0)
         self._text = json.dumps([self.name.partition("@")[0], *(_told(lines) for lines in found)])
         digest = hashlib.sha256(self._text.encode()).hexdigest()[:16]
-        if digest != self._digest:  # what these speak of is gone
+        if digest != self._digest:  # what these speak of is gone, or has another scale
             self._changes, self._sent, self._held = [], [], ([], [], ())
+            self._charged.clear()
         self._digest = digest
 
     def _is_outdated(self) -> bool:
