@@ -19,10 +19,12 @@ import hashlib
 import json
 import sys
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import ismethod
 from typing import Any, Final, Never
 
 from openai import AsyncStream, Stream
@@ -32,7 +34,7 @@ from throttle.costs import CallCost
 from throttle.costs.endpoints import ENDPOINTS, deployment_of, normalise
 from throttle.feedback.refusals import Refusal, read_refusal
 from throttle.limiter import Limiter
-from throttle.outcome import Outcome, Tally, outcome_of, watch, watch_async
+from throttle.outcome import Outcome, Tally, outcome_of, outcome_of_response, watch, watch_async
 from throttle.permit import Permit
 from throttle.retry import RETRIED, Retry
 
@@ -248,7 +250,7 @@ class Call:
             watched = watch if isinstance(answer, Stream) else watch_async
             answer._iterator = watched(iterator, stream.tally, stream.ended)
         elif self.response is not None and not self.response.is_closed:
-            self.open = OpenAnswer(permit, cost, partial(outcome_of, answer))
+            self.open = OpenAnswer(permit, cost)
         else:
             permit.limiter.used(permit, cost, outcome_of(answer))
         return answer
@@ -271,8 +273,9 @@ class Call:
 
     def finish(self) -> None:
         """The SDK's call is over. Where a stream is still open, the permit ends with it."""
-        if self.permit is not None and self.response is not None and not self.response.is_closed:
-            _call_on_close(self.response, self.permit.close if self.open is None else self.open.close)
+        permit, cost, response = self.permit, self.cost, self.response
+        if permit is not None and cost is not None and response is not None and not response.is_closed:
+            _call_on_close(response, (self.open or OpenAnswer(permit, cost)).closed)
             self.permit = None
         self.end_attempt()
 
@@ -284,22 +287,20 @@ class OpenAnswer:
     body there that was read as a whole. One that was read in pieces passes us, and its charge stays.
     """
 
-    __slots__ = ("_cost", "_settled", "_told", "permit")
+    __slots__ = ("_cost", "_settled", "permit")
 
-    def __init__(self, permit: Permit, cost: CallCost, told: Callable[[], Outcome]) -> None:
+    def __init__(self, permit: Permit, cost: CallCost) -> None:
         self.permit = permit
         self._cost = cost
-        self._told = told
         self._settled: int | None = None
 
-    def close(self) -> None:
+    def closed(self, response: Any) -> None:
         """The response was closed, read to its end or left early: settle, and end the permit."""
-        self.settle()
+        self.settle(outcome_of_response(response))
         self.permit.close()
 
-    def settle(self) -> None:
+    def settle(self, told: Outcome) -> None:
         """Learn what the call used, as far as that is known by now."""
-        told = self._told()
         if told.tokens is not None and told.tokens != self._settled:
             self._settled = told.tokens
             self.permit.limiter.used(self.permit, self._cost, told)
@@ -311,16 +312,20 @@ class OpenStream(OpenAnswer):
     __slots__ = ("_policy", "tally")
 
     def __init__(self, permit: Permit, cost: CallCost, policy: Retry) -> None:
-        super().__init__(permit, cost, self._tallied)
+        super().__init__(permit, cost)
         self._policy = policy
         self.tally = Tally()
+
+    def closed(self, response: Any) -> None:
+        self.settle(self._tallied())
+        self.permit.close()
 
     def _tallied(self) -> Outcome:
         return self.tally.outcome(self._cost.input_tokens) if self.permit.charge == "usage" else self.tally.usage()
 
     def ended(self, error: BaseException | None) -> None:
         """The last event was handed on, or an error came in its place: a refusal inside a stream is a refusal."""
-        self.settle()
+        self.settle(self._tallied())
         failure = self.tally.failure if self.tally.failure is not None else getattr(error, "body", None)
         if failure is not None:
             code, message = getattr(failure, "code", None), getattr(failure, "message", None) or str(failure)
@@ -411,16 +416,26 @@ def error_being_handled() -> BaseException | None:
     return sys.exc_info()[1]
 
 
-def _call_on_close(response: Any, act: Callable[[], None]) -> None:
-    """Act when a response is closed, which the SDK does when it was read to its end or left early."""
-    sync_close, async_close = response.close, response.aclose
+def _call_on_close(response: Any, act: Callable[[Any], None]) -> None:
+    """Act when a response is closed, which the SDK does when it was read to its end or left early. What is hung on the
+    response doesn't hold it: else it would stay, with its body, until the garbage collector comes by.
+    """
+    there = weakref.ref(response)
+    sync_close, async_close = _weakly(response.close), _weakly(response.aclose)
 
     def close() -> None:
-        act()
-        sync_close()
+        if (closing := there()) is not None:
+            act(closing)
+            sync_close()()
 
     async def aclose() -> None:
-        act()
-        await async_close()
+        if (closing := there()) is not None:
+            act(closing)
+            await async_close()()
 
     response.close, response.aclose = close, aclose
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[[], Any]:
+    """Give a function that returns a method and doesn't hold whose method it is."""
+    return weakref.WeakMethod(method) if ismethod(method) else lambda: method

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-__all__ = ["Outcome", "Tally", "outcome_of", "watch", "watch_async"]
+__all__ = ["Outcome", "Tally", "outcome_of", "outcome_of_response", "watch", "watch_async"]
 
 UTF8_BYTES_A_TOKEN = 4
 """How many bytes a token of an answer has, roughly: used only for streams that tell no usage (cookbook's rule of
@@ -36,9 +36,14 @@ def outcome_of(answer: Any) -> Outcome:
     read.
     """
     usage = getattr(answer, "usage", None)
-    if usage is None:
-        usage = _raw_usage(answer)
+    if usage is None and (response := getattr(answer, "http_response", None)) is not None:
+        return outcome_of_response(response)
     return _outcome_of_usage(usage)
+
+
+def outcome_of_response(response: Any) -> Outcome:
+    """Read the usage in the body of a response of the HTTP library, where it has been read as a whole."""
+    return _outcome_of_usage(_usage_in(response))
 
 
 class Tally:
@@ -142,9 +147,8 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _raw_usage(answer: Any) -> Any:
-    response = getattr(answer, "http_response", None)
-    if response is None or not response.is_closed or "json" not in response.headers.get("content-type", ""):
+def _usage_in(response: Any) -> Any:
+    if not response.is_closed or "json" not in response.headers.get("content-type", ""):
         return None
     try:
         body = json.loads(response.content)
