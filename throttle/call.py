@@ -5,6 +5,8 @@ A call of the SDK is one or more attempts. Each attempt is: estimate, reserve, w
 - answered: the headers are looked at, the charge stays;
 - failed before it was handed to the HTTP client, or without ever reaching the server: the charge is given back;
 - refused for its rate: it was not charged, its pool pauses, and it is sent again by us, at its old place in the queue;
+  inside a stream the same, but that nobody can send it again behind the caller's back, and that what had begun to come
+  stays charged;
 - anything else: nobody knows what the server booked, so the charge stays. What is sent again then, the SDK sends again;
   where the server is overloaded the pool pauses all the same.
 
@@ -36,7 +38,7 @@ from throttle.feedback.refusals import Refusal, read_refusal
 from throttle.limiter import Limiter
 from throttle.outcome import Outcome, Tally, outcome_of, outcome_of_response, watch, watch_async
 from throttle.permit import Permit
-from throttle.retry import RETRIED, Retry
+from throttle.retry import Retry
 
 __all__ = ["CURRENT", "Binding", "Call", "adrive", "drive", "error_being_handled"]
 
@@ -273,10 +275,13 @@ class Call:
 
     def finish(self) -> None:
         """The SDK's call is over. Where a stream is still open, the permit ends with it."""
-        permit, cost, response = self.permit, self.cost, self.response
-        if permit is not None and cost is not None and response is not None and not response.is_closed:
-            _call_on_close(response, (self.open or OpenAnswer(permit, cost)).closed)
-            self.permit = None
+        permit, cost, response, answer = self.permit, self.cost, self.response, self.open
+        if permit is not None and cost is not None and response is not None:
+            if answer is None and not response.is_closed:
+                answer = OpenAnswer(permit, cost)
+            if answer is not None:
+                _call_on_close(response, answer.closed)
+                self.permit = None
         self.end_attempt()
 
 
@@ -309,31 +314,41 @@ class OpenAnswer:
 class OpenStream(OpenAnswer):
     """A stream that the caller is still reading when the SDK's call is over."""
 
-    __slots__ = ("_policy", "tally")
+    __slots__ = ("_is_over", "_policy", "tally")
 
     def __init__(self, permit: Permit, cost: CallCost, policy: Retry) -> None:
         super().__init__(permit, cost)
+        self._is_over = False
         self._policy = policy
         self.tally = Tally()
 
     def closed(self, response: Any) -> None:
-        self.settle(self._tallied())
-        self.permit.close()
-
-    def _tallied(self) -> Outcome:
-        return self.tally.outcome(self._cost.input_tokens) if self.permit.charge == "usage" else self.tally.usage()
+        if not self.tally.is_reading:  # else the SDK closes it on its way out, and why is known when `ended` comes
+            self.ended(None)
 
     def ended(self, error: BaseException | None) -> None:
-        """The last event was handed on, or an error came in its place: a refusal inside a stream is a refusal."""
-        self.settle(self._tallied())
+        """Nothing more is handed on: the stream was read to its end or left, or an error came in an event's place."""
+        tally = self.tally
+        self.settle(tally.outcome(self._cost.input_tokens) if self.permit.charge == "usage" else tally.usage())
+        if self._is_over:
+            return
+        self._is_over = True
+        refusal = self._refusal(error)
+        if refusal is None:
+            self.permit.close()
+        else:
+            self.permit.limiter.refused_in_stream(self.permit, refusal, self._policy, begun=tally.has_begun)
+
+    def _refusal(self, error: BaseException | None) -> Refusal | None:
+        """Read the refusal that the stream ended with; None where it ended well or with any other error."""
         failure = self.tally.failure if self.tally.failure is not None else getattr(error, "body", None)
-        if failure is not None:
-            code, message = getattr(failure, "code", None), getattr(failure, "message", None) or str(failure)
-            told = failure if isinstance(failure, Mapping) else {"code": code, "message": message}
-            text = json.dumps({"error": dict(told)}, default=str)
-            refusal = read_refusal(429, {}, text, wall_s=time.time())
-            if refusal.kind in RETRIED:
-                self.permit.limiter.refused_in_stream(self.permit, refusal, self._policy)
+        if failure is None:
+            return None
+        code, message = getattr(failure, "code", None), getattr(failure, "message", None) or str(failure)
+        told = failure if isinstance(failure, Mapping) else {"code": code, "message": message}
+        text = json.dumps({"error": dict(told)}, default=str)
+        refusal = read_refusal(200, {}, text, wall_s=time.time())
+        return None if refusal.kind in ("server", "other") else refusal
 
 
 def drive(flow: Generator[Step, None, None]) -> None:

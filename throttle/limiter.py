@@ -346,11 +346,11 @@ class Limiter:
 
         self._note(permit, learn)  # a stream may be ended by the garbage collector, while this thread holds the lock
 
-    def refused_in_stream(self, permit: Permit, refusal: Refusal, retry: Retry) -> None:
-        """Learn that the server refused a call when its stream had begun."""
+    def refused_in_stream(self, permit: Permit, refusal: Refusal, retry: Retry, *, begun: bool) -> None:
+        """Learn that the server refused a call inside its stream; `begun`: when a part of the answer had come."""
 
         def learn(now_us: int) -> None:
-            _tell(self._refuse(now_us, permit, refusal, retry, 1), permit.pool)
+            _tell(self._refuse(now_us, permit, refusal, retry, 1, begun=begun), permit.pool)
 
         self._note(permit, learn)
 
@@ -612,13 +612,17 @@ class Limiter:
         self._carry_out_notes()
         _tell(news, permit.pool)
 
-    def _refuse(self, now_us: int, permit: Permit, refusal: Refusal, retry: Retry, attempts: int) -> list[str]:
+    def _refuse(
+        self, now_us: int, permit: Permit, refusal: Refusal, retry: Retry, attempts: int, *, begun: bool = False
+    ) -> list[str]:
         pool = permit.pool
         if refusal.kind in RETRIED:
             _hold_back(now_us, permit, refusal, retry, attempts)
-        if refusal.kind == "rate":
+        if refusal.kind == "rate" and begun:
+            pool.cut_short(now_us, permit)
+        elif refusal.kind == "rate":
             pool.refused(now_us, permit, refusal)
-        elif refusal.kind == "overloaded":
+        elif refusal.kind == "overloaded" or begun:
             pool.release(now_us, permit)
         else:  # what can't go at all was not charged either
             pool.too_large(now_us, permit, refusal)

@@ -47,14 +47,20 @@ def outcome_of_response(response: Any) -> Outcome:
 
 
 class Tally:
-    """Collects what the events of a stream tell, one after another."""
+    """Collects what the events of a stream tell, one after another. `is_reading`: the next one is being read."""
 
-    __slots__ = ("_text_bytes", "_usage", "failure")
+    __slots__ = ("_text_bytes", "_usage", "failure", "is_reading")
 
     def __init__(self) -> None:
         self._usage: Any = None
         self._text_bytes = 0
         self.failure: Any = None
+        self.is_reading = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer has come."""
+        return self._text_bytes > 0 or self._usage is not None
 
     def see(self, event: Any) -> None:
         """Look at one event."""
@@ -106,9 +112,12 @@ def watch(events: Iterator[Any], tally: Tally, end: Callable[[BaseException | No
     """Hand a stream's events on, and tell when it has ended: read to the end, left early, or broken by an error."""
     failure: BaseException | None = None
     try:
+        tally.is_reading = True
         for event in events:
             tally.see(event)
+            tally.is_reading = False
             yield event
+            tally.is_reading = True
     except Exception as error:
         failure = error
         raise
@@ -122,9 +131,12 @@ async def watch_async(
     """Do what `watch` does, in async code."""
     failure: BaseException | None = None
     try:
+        tally.is_reading = True
         async for event in events:
             tally.see(event)
+            tally.is_reading = False
             yield event
+            tally.is_reading = True
     except Exception as error:
         failure = error
         raise

@@ -326,6 +326,13 @@ class Pool:
         for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
             meter.refused(now_us, mark, refusal, mine=None if culprit is None else meter is culprit)
 
+    def cut_short(self, now_us: int, ticket: Ticket) -> None:
+        """Learn that the server refused a call for its rate when a part of the answer had come: what came was worked
+        for, so the charge stays; after `hold_back`.
+        """
+        if self.release(now_us, ticket):
+            self.refused_calls += 1
+
     def too_large(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
         """Learn the limit that a call exceeds all by itself, where the server's words are of a meter of this pool."""
         meter = refused_meter(ticket.meters, refusal)

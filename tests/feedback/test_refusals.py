@@ -136,10 +136,24 @@ def test_a_callers_mistake_is_never_sent_again(status: int) -> None:
         {"type": "error", "code": "rate_limit_exceeded", "message": "Rate limit reached for gpt-5"},
         {"type": "error", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Rate limit reached"}},
         {"error": {"code": 429, "message": "Rate limit reached"}},
+        {"error": {"code": None, "message": "Rate limit reached"}},
     ],
 )
 def test_errors_inside_a_stream_are_rates_though_the_status_was_200(event: dict[str, object]) -> None:
     assert read_refusal(200, {}, json.dumps(event), wall_s=0).kind == "rate"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "server_error", "message": "The server had an error. See our rate limit guide."}, "server"),
+        ({"code": "invalid_prompt", "message": "Invalid prompt"}, "other"),
+        ({"code": None, "message": "The model is overloaded"}, "overloaded"),
+        ({"code": None, "message": "Something went wrong"}, "other"),
+    ],
+)
+def test_other_errors_inside_a_stream_are_not(error: dict[str, object], kind: str) -> None:
+    assert read_refusal(200, {}, json.dumps({"error": error}), wall_s=0).kind == kind
 
 
 def test_a_projects_limit_is_told_from_the_organizations() -> None:

@@ -207,7 +207,7 @@ def _kind_of(status: int, text: str, code: str, type_: str) -> tuple[Kind, bool]
     limited = status in (200, 413, 429) or "rate_limit_exceeded" in words
     if limited and _TOO_LARGE.search(text):
         return "too-large", False
-    if status == 429 or (status == 200 and words & {"rate_limit_exceeded", "429", "rate_limit_error"}):
+    if status == 429 or (status == 200 and _is_refusal_in_stream(words, text)):
         if _UPSTREAM.search(text) or (_OVERLOAD.search(text) and not _RATE.search(text)):
             return "overloaded", True
         return "rate", True
@@ -216,6 +216,13 @@ def _kind_of(status: int, text: str, code: str, type_: str) -> tuple[Kind, bool]
     if status in (200, 400) and _RATE.search(text) and ('"429"' in text or "status 429" in text):
         return "rate", True  # a host that wraps another's refusal into a 400
     return "other", False
+
+
+def _is_refusal_in_stream(words: set[str], text: str) -> bool:
+    """Tell whether an error inside a stream is a refusal: by its code and type, or by its text where it has neither."""
+    if any(words):
+        return bool(words & {"rate_limit_exceeded", "429", "rate_limit_error"})
+    return bool(_RATE.search(text) or _OVERLOAD.search(text))
 
 
 def _may_retry(headers: Mapping[str, str], kind: Kind, retry: bool) -> bool:
