@@ -14,8 +14,8 @@ from throttle.pool import Ticket
 
 __all__ = ["ChargeBook", "Clue"]
 
-PAIRS_MOST: Final = 1000
-"""For how many pairs of model and endpoint is followed what the server books; of others the default is believed."""
+FOLLOWED_MOST: Final = 1000
+"""For how many models at an endpoint of a server is followed what it books; of others the default is believed."""
 
 
 class Clue(NamedTuple):
@@ -41,12 +41,14 @@ class Clue(NamedTuple):
 
 
 class ChargeBook:
-    """The charge model of each model's calls at each endpoint, followed where the limits file leaves it open."""
+    """The charge model of each model's calls at each endpoint of each server, followed where the limits file leaves it
+    open.
+    """
 
     __slots__ = ("_evidence",)
 
     def __init__(self) -> None:
-        self._evidence: dict[tuple[str, str, str], Evidence] = {}
+        self._evidence: dict[tuple[str, str, str, str], Evidence] = {}
 
     def look_up(self, account: str, given: str, host: str, cost: CallCost) -> tuple[str, Evidence | None]:
         """Tell what the server books of a call, and the evidence of it where `given`, what the limits file says, is
@@ -54,14 +56,21 @@ class ChargeBook:
         """
         if given != "auto":
             return given, None
-        key = (account, cost.model or "", cost.endpoint)
+        key = (account, host, cost.model or "", cost.endpoint)
         evidence = self._evidence.get(key)
         if evidence is None:
             evidence = Evidence(default_charge(host, cost.endpoint, cost.model or ""))
-            if len(self._evidence) < PAIRS_MOST:
+            if len(self._evidence) < FOLLOWED_MOST:
                 evidence = self._evidence.setdefault(key, evidence)
         return evidence.charge, evidence
 
     def believed(self) -> dict[str, str]:
-        """Tell what each model is believed to be booked by, as `model endpoint`."""
-        return {f"{model} {endpoint}": seen.charge for (_, model, endpoint), seen in list(self._evidence.items())}
+        """Tell what each model is believed to be booked by, as `model endpoint`; where there are several servers, as
+        `model endpoint@host`.
+        """
+        followed = list(self._evidence.items())
+        several = len({host for (_, host, _, _), _ in followed}) > 1
+        return {
+            f"{model} {endpoint}@{host}" if several else f"{model} {endpoint}": seen.charge
+            for (_, host, model, endpoint), seen in followed
+        }

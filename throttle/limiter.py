@@ -67,7 +67,8 @@ class Snapshot:
             does.
         source: where the limits come from: a path, or `limits=`.
         pools: the state of each pool in use, by name; those of other accounts are named `name@account`.
-        charges: what the server is believed to book, by model and endpoint, where the limits file leaves it open.
+        charges: what the server is believed to book, by model and endpoint, where the limits file leaves it open; where
+            calls go to several servers, by `model endpoint@host`.
         store_away: whether the store that other processes share did not answer when it was last asked.
     """
 

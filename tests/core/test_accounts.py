@@ -370,5 +370,20 @@ def test_a_deployment_is_counted_as_the_model_behind_it() -> None:
     assert {meter.name: meter.limit for meter in permit.meters} == {"rpm": 60, "tpm": 10_000}
 
 
+def test_what_one_server_books_of_a_model_is_not_believed_of_another_behind_the_same_limiter() -> None:
+    limiter = Limiter({"rpm": 600, "tpm": 60_000}, clock=lambda: 0)
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100}
+    booked = {}
+    for host in ("api.openai.com", "ours.openai.azure.com"):
+        permit = limiter.permit_for("", host, CallCost(body))
+        booked[host] = permit.charge
+        permit.cancel()
+    assert booked == {"api.openai.com": "characters", "ours.openai.azure.com": "maximum"}
+    assert limiter.snapshot().charges == {
+        "gpt-4o /chat/completions@api.openai.com": "characters",
+        "gpt-4o /chat/completions@ours.openai.azure.com": "maximum",
+    }
+
+
 async def _await(permit: throttle.Permit) -> throttle.Permit:
     return await permit
