@@ -39,7 +39,7 @@ from throttle.account import Identity
 from throttle.body import Body
 from throttle.call import CURRENT, Binding, Call, adrive, drive, error_being_handled
 from throttle.errors import ThrottleError
-from throttle.limiter import Limiter
+from throttle.limiter import Limiter, check_settings
 from throttle.metering import Pacing
 from throttle.retry import Retry
 from throttle.routing import LimitsSource
@@ -100,22 +100,25 @@ def wrap(
         account: as for `Limiter`.
         limiter: the limiter to use, in place of the three above and the two below.
         store: as for `Limiter`: where levels live that other processes share.
-        on_store_error: as for `Limiter`, `"local"` by default; a limiter that is shared already keeps its own.
-        pacing: as for `Limiter`; a limiter that is given, or shared already, keeps its own.
+        on_store_error: as for `Limiter`, `"local"` by default.
+        pacing: as for `Limiter`; a limiter that is given keeps its own, and with `"auto"` so does one that the account
+            has already.
         retry: when a call that the server refuses all the same (429) is sent again, as a `Retry` or a list of delays in
             seconds. With None we never send it again, and the SDK treats 429s as it always does.
 
     Raises:
         TypeError: not a client of the SDK, or `limiter` together with what it excludes.
+        ValueError: `pacing` or `on_store_error` is none of its words.
         LimitsError: the limits can't be used.
-        ThrottleError: the account has a limiter with other limits or another store already, the SDK lacks a hook, or
-            methods of this one client were replaced.
+        ThrottleError: the account has a limiter with other limits, another store or other settings already, the SDK
+            lacks a hook, or methods of this one client were replaced.
         StoreError: `store` names no store, or what it needs isn't installed.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         raise TypeError(f"wrap takes a client of the OpenAI SDK (OpenAI, AsyncOpenAI, …), not {type(client).__name__}")
     if limiter is not None and any(given is not None for given in (limits, tier, account, store, on_store_error)):
         raise TypeError("wrap takes either limiter= or limits=, tier=, account=, store= and on_store_error=, not both")
+    check_settings(pacing, on_store_error or "local")
     _look_for_hooks(type(client))
     _look_for_replacements(client)
     policy = Retry.of(retry)
@@ -174,11 +177,16 @@ def _shared_limiter(
                     f"this account has a limiter already, with tier {there.tier} of {there.source}, and can't have "
                     f"another with tier {other.tier} of {other.source}; pass limiter= to both, or the same limits"
                 )
-        if there is not None and store is not None and there.store != store:
-            raise ThrottleError(
-                f"this account has a limiter already, with store {there.store or 'memory://'}, and can't have another "
-                f"with store {store}; pass limiter= to both, or the same store"
-            )
+        for name, given, has in (
+            ("store", store, there.store or "memory://"),
+            ("on_store_error", on_store_error, there.on_store_error),
+            ("pacing", None if pacing == "auto" else pacing, there.pacing),
+        ):
+            if given is not None and given != has:
+                raise ThrottleError(
+                    f"this account has a limiter already, with {name} {has}, and can't have another with {name} "
+                    f"{given}; pass limiter= to both, or the same {name}"
+                )
         return there
 
 

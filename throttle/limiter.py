@@ -43,7 +43,7 @@ from throttle.waiting import AsyncioRuntime, Runtime, Sleeper, ThreadRuntime, Tr
 if TYPE_CHECKING:
     from throttle.stores.protocol import Store
 
-__all__ = ["Limiter", "Snapshot"]
+__all__ = ["Limiter", "Snapshot", "check_settings"]
 
 logger = logging.getLogger("throttle")
 
@@ -121,12 +121,9 @@ class Limiter:
             LimitsError: the limits can't be used, or the tier is unknown.
             StoreError: `store` names no store, or what it needs isn't installed.
         """
-        if pacing not in get_args(Pacing):
-            raise ValueError(f"pacing={pacing!r}: one of {', '.join(get_args(Pacing))} is wanted")
-        if on_store_error not in get_args(OnStoreError):
-            raise ValueError(f"on_store_error={on_store_error!r}: one of {', '.join(get_args(OnStoreError))} is wanted")
+        check_settings(pacing, on_store_error)
         identity = f"{who} {api_key}" if who is not None else ""
-        self.store = store
+        self.store, self.on_store_error, self.pacing = store, on_store_error, pacing
         sharing = None
         if store is not None:
             from throttle.shared.sharing import Sharing
@@ -694,6 +691,17 @@ class Limiter:
         now_us = self._clock()
         for gate in self._routing.gates:
             gate.abandon(now_us)
+
+
+def check_settings(pacing: str, on_store_error: str) -> None:
+    """Refuse settings that there are not.
+
+    Raises:
+        ValueError: one of the two is none of its words.
+    """
+    for name, given, words in (("pacing", pacing, Pacing), ("on_store_error", on_store_error, OnStoreError)):
+        if given not in get_args(words):
+            raise ValueError(f"{name}={given!r}: one of {', '.join(get_args(words))} is wanted")
 
 
 def _monotonic_us() -> int:

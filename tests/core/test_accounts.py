@@ -317,6 +317,50 @@ def test_the_account_of_a_key_is_found_in_the_file_and_another_key_has_pools_of_
     assert "sk-" not in repr(limiter) + repr(pools)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ({}, {"tier": "tier-2"}, "with tier tier-1 of .*can't have another with tier tier-2"),
+        ({}, {"store": "sqlite:///a.db"}, "with store memory://, and can't have another with store sqlite:///a.db"),
+        ({}, {"on_store_error": "closed"}, "with on_store_error local, and can't have another with .* closed"),
+        ({"on_store_error": "open"}, {"on_store_error": "local"}, "with on_store_error open, and can't .* local"),
+        ({}, {"pacing": "smooth"}, "with pacing auto, and can't have another with pacing smooth; pass limiter= to bo"),
+        ({"pacing": "smooth"}, {"pacing": "burst"}, "with pacing smooth, and can't have another with pacing burst"),
+    ],
+)
+def test_an_account_that_has_a_limiter_can_not_have_another_with_other_settings(
+    first: dict[str, Any], second: dict[str, Any], told: str
+) -> None:
+    client = OpenAI(api_key=f"sk-one of {told}", base_url="http://127.0.0.1:9/v1")
+    wrapped = wrap(client, **{"tier": "tier-1", **first})
+    with pytest.raises(throttle.ThrottleError, match=told):
+        wrap(client, **second)
+    assert throttle.limiter_of(wrap(client, **first)) is throttle.limiter_of(wrapped)
+
+
+def test_settings_that_are_not_given_or_are_the_same_share_the_accounts_limiter() -> None:
+    client = OpenAI(api_key="sk-two", base_url="http://127.0.0.1:9/v1")
+    given: dict[str, Any] = {"store": "memory://", "on_store_error": "closed", "pacing": "smooth"}
+    wrapped = wrap(client, **given)
+    for more in ({}, given, {"pacing": "auto"}, {"store": "memory://"}):
+        assert throttle.limiter_of(wrap(client, **more)) is throttle.limiter_of(wrapped)
+    bare = OpenAI(api_key="sk-three", base_url="http://127.0.0.1:9/v1")
+    in_memory = wrap(bare)
+    assert throttle.limiter_of(wrap(bare, store="memory://")) is throttle.limiter_of(in_memory)
+
+
+@pytest.mark.parametrize("wrong", [{"on_store_error": "closd"}, {"pacing": "smoth"}], ids=str)
+def test_a_setting_that_there_is_not_is_refused_whether_or_not_the_account_has_a_limiter(wrong: Any) -> None:
+    client = OpenAI(api_key=f"sk-four of {wrong}", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(ValueError, match="is wanted"):
+        wrap(client, **wrong)
+    wrapped = wrap(client)
+    with pytest.raises(ValueError, match="is wanted"):
+        wrap(client, **wrong)
+    with pytest.raises(ValueError, match="is wanted") if "pacing" in wrong else pytest.raises(TypeError):
+        wrap(client, limiter=throttle.limiter_of(wrapped), **wrong)
+
+
 def test_a_project_draws_on_its_own_limit_and_on_the_organizations_which_others_share() -> None:
     given = table(**{"tier-1": {"rpm": 600, "tpm": 6000}})
     given["accounts"] = {
