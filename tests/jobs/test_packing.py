@@ -232,6 +232,28 @@ def test_an_answer_with_parts_missing_is_a_failure_of_its_pack(many: Callable[..
     assert list(caught.value.failures) == [2, 3]
 
 
+class Stop(BaseException):
+    """What stops a program, as KeyboardInterrupt does."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), Stop("enough")], ids=repr)
+@pytest.mark.parametrize("function", [embed_many, complete_many])
+def test_whatever_ends_a_worker_is_raised_and_no_pack_is_lost_without_a_word(
+    many: Callable[..., Any], function: Any, error: BaseException
+) -> None:
+    """A thread that ends with SystemExit says nothing; its pack was missing from the answer."""
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if "bad" in (body.get("input") or body["prompt"]):
+            raise error
+        return 200, completions(body) if "prompt" in body else embeddings(body)
+
+    more = {"encoding_format": "float"} if function is embed_many else {}
+    with pytest.raises(type(error)) as caught:
+        many(function, Api(answer), ["a", "b", "bad", "d", "e", "f"], model="m", max_items=2, **more)
+    assert caught.value is error
+
+
 def test_a_stream_cannot_be_packed(many: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="leave stream out"):
         many(complete_many, Api(), ["a"], model="curie", stream=True)

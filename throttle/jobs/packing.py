@@ -363,7 +363,7 @@ def _method(client: OpenAI | AsyncOpenAI, endpoint: str) -> Any:
 def _drive(work: _Packs, client: OpenAI) -> None:
     """Send packs from a few threads. They are daemons, so that Ctrl-C isn't held up by calls that wait."""
     send = _method(client, work.endpoint)
-    broken: list[Exception] = []
+    broken: list[BaseException] = []
 
     def carry() -> None:
         try:
@@ -374,9 +374,9 @@ def _drive(work: _Packs, client: OpenAI) -> None:
                     work.refused(pack, error)
                 else:
                     work.answered(pack, response)
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: a thread that ends with it says nothing
             broken.append(error)
-            work.give_up(error)
+            work.give_up(ThrottleError("interrupted"))
 
     try:
         while count := work.workers(THREADS):
@@ -398,7 +398,7 @@ def _drive(work: _Packs, client: OpenAI) -> None:
 async def _adrive(work: _Packs, client: AsyncOpenAI) -> None:
     """Send packs from tasks. Filling a pack counts tokens, which takes its time: in a thread."""
     send = _method(client, work.endpoint)
-    broken: list[Exception] = []
+    broken: list[BaseException] = []
 
     async def carry() -> None:
         try:
@@ -409,9 +409,13 @@ async def _adrive(work: _Packs, client: AsyncOpenAI) -> None:
                     work.refused(pack, error)
                 else:
                     work.answered(pack, response)
-        except Exception as error:
-            broken.append(error)
-            work.give_up(error)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise
+            broken.append(error)  # to be raised as it is, and not in a group
+            work.give_up(ThrottleError("interrupted"))
 
     while count := work.workers(TASKS):
         async with anyio.create_task_group() as tasks:
