@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from throttle.bucket import NEVER, Bucket, grains_of
-from throttle.feedback.belief import BeliefSnapshot
+from throttle.feedback.belief import Belief, BeliefSnapshot
 from throttle.feedback.headers import Reading
 from throttle.feedback.refusals import Refusal
 
@@ -178,7 +178,7 @@ class BucketMeter:
         self.scope = "organization"
         self.counts: tuple[tuple[str, float], ...] = ()
         self.crowded = False
-        self.heir: Meter | None = None  # the meter that took this one's place, and its charges
+        self.heir: Belief | None = None  # the meter that took this one's place, and its charges
         self._burst_us = burst_us
         self._headroom = Fraction(headroom).limit_denominator(10**6)
         self.largest = max(1.0, limit * burst_us / window_us)
@@ -231,7 +231,7 @@ class BucketMeter:
         return self.bucket.window_us / 1e6
 
     def cancel(self, now_us: int, mark: int) -> None:
-        self.bucket.give(now_us, mark)
+        self._give(now_us, mark)
 
     def release(self, now_us: int, mark: int) -> None:
         pass
@@ -240,12 +240,17 @@ class BucketMeter:
         pass
 
     def refused(self, now_us: int, mark: int, refusal: Refusal, *, mine: bool | None) -> None:
-        self.bucket.give(now_us, mark)
+        self._give(now_us, mark)
 
     def settle(self, now_us: int, mark: int, amount: Amount) -> int:
         grains = grains_of(amount, self.bucket.window_us)
-        self.bucket.give(now_us, mark - grains)
+        self._give(now_us, mark - grains)
         return grains
+
+    def _give(self, now_us: int, grains: int) -> None:
+        self.bucket.give(now_us, grains)
+        if self.heir is not None:
+            self.heir.give(now_us, grains / self.bucket.window_us)
 
     def used_at(self, now_us: int) -> float:
         """Tell how much of the bucket has not flowed back yet."""

@@ -192,9 +192,8 @@ class Routing:
             for meter, amount in zip(permit.meters, permit.amounts, strict=True)
         )
         for before in charged:
-            if isinstance(before, BucketMeter) and before.heir in permit.meters:
-                assert isinstance(before.heir, Belief)
-                before.heir.was_used(-amounts[before.name])  # it inherited the charge, which has just been taken again
+            if isinstance(before, BucketMeter) and before.heir is not None and before.heir in permit.meters:
+                before.heir.give(now_us, amounts[before.name])  # it inherited what has just been taken again
 
     def _meters_of(self, account: str, spec: PoolSpec, host: str | None) -> tuple[Meter, ...]:
         """Find or make a pool's meters: several gates may stand before one. They learn from when a client comes

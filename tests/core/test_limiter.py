@@ -18,11 +18,14 @@ import trio.testing
 
 import throttle
 from tests.core.virtual import VirtualLoop, run_virtually
-from throttle import Limiter, RequestTooLarge, WaitTimeout
+from throttle import Limiter, RequestTooLarge, Retry, WaitTimeout
+from throttle.costs import CallCost
 from throttle.feedback.belief import BeliefSnapshot
+from throttle.feedback.refusals import Refusal
 from throttle.pool import ADMITTED, ENDED
 
 LIMITS = {"rpm": 60, "tpm": 6000}
+EMBED = CallCost({"model": "m", "input": "x"}, "/embeddings")
 
 
 class Clock:
@@ -503,3 +506,29 @@ def test_calls_that_are_under_way_when_a_meter_begins_to_learn_are_charged_once(
     assert pool.meters["rpd"].level == 990
     for permit in permits:
         permit.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        (lambda permit: permit.cancel(), 9_900),
+        (lambda permit: permit.refused(Refusal("rate", True), Retry()), 9_900),
+        (lambda permit: permit.settle(tokens=1_000), 8_900),
+        (lambda permit: permit.settle(tokens=7_000), 2_900),
+        (lambda permit: permit.close(), 3_900),
+    ],
+    ids=["cancelled", "refused", "settled to less", "settled to more", "kept"],
+)
+def test_what_a_call_gives_back_reaches_the_meter_that_took_the_place_of_its_own(
+    end: Callable[[throttle.Permit], None], left: float
+) -> None:
+    """A call that is under way when a client comes was charged to the bucket of before."""
+    limiter = throttle.Limiter({"rpd": 1_000, "tpd": 10_000}, clock=lambda: 0)
+    permit = limiter.acquire("m", tokens=6_000).__enter__()
+    with limiter.permit_for("", "api.openai.com", EMBED, tokens=100):
+        pass
+    end(permit)
+    (pool,) = limiter.snapshot().pools.values()
+    assert isinstance(pool.meters["tpd"], BeliefSnapshot)
+    assert pool.meters["tpd"].level == left
+    permit.close()

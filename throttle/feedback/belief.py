@@ -377,6 +377,12 @@ class Belief:
             self.filter.level -= amount
         return self.known
 
+    def give(self, now_us: int, amount: float) -> None:
+        """Take back so much of what left before the meter was made; below zero: it was more."""
+        self._catch_up(now_us * 1e-6)
+        self.filter.level = min(self.limit, self.filter.level + amount)
+        self._ease_until_us = 0
+
     def foretell(self, now_us: int, total: float, model: str) -> int:
         """Tell when calls that need `total` together will all have gone, at the earliest; may exceed the capacity."""
         now = now_us * 1e-6
