@@ -236,7 +236,7 @@ class Routing:
         news = _adopted(pool.meters)
         if standing.host is None or not readings:
             return news
-        told = (pool.meters, [(r.name, r.limit, r.window_s, r.remaining is None) for r in readings])
+        told = (pool.meters, [(r.name, r.unit, r.limit, r.window_s, r.remaining is None) for r in readings])
         if self._learned.get((account, model)) == told:  # nearly always: no meter is missing, no tier is news
             return news
         if unmet := unmet_readings(pool.meters, readings):

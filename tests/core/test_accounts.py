@@ -279,6 +279,19 @@ def test_a_limit_that_is_told_whole_only_later_gets_its_meter_then() -> None:
     run_virtually(main)
 
 
+def test_a_limit_of_the_same_name_that_turns_out_to_count_something_else_gets_its_meter_too() -> None:
+    """The drafts leave the unit to the policy, which may say it later or not at all."""
+
+    async def main(loop: VirtualLoop) -> None:
+        limiter = Limiter({"rpm": 1000}, clock=loop.now_us)
+        for more, known in (("", {"rpm": 1000}), (';qu="tokens"', {"rpm": 1000, "tpm": 1000})):
+            async with limiter.permit_for("", "gateway.test", EMBED) as permit:
+                permit.observe({"RateLimit": '"d";r=900;t=6', "RateLimit-Policy": f'"d";q=1000;w=60{more}'})
+            assert limits_of(limiter, "default") == known
+
+    run_virtually(main)
+
+
 def test_answers_that_are_shown_by_hand_are_followed_too() -> None:
     async def main(loop: VirtualLoop) -> None:
         limiter = Limiter({"rpm": 600, "tpm": 60_000}, clock=loop.now_us)
