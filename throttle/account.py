@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from throttle.feedback.headers import Reading
-from throttle.limits import LimitsTable, find_account, resolve
+from throttle.limits import LimitsTable, find_account, matching_tiers, resolve
 from throttle.limits.values import Match, ResolvedLimits
 
 __all__ = ["Account", "Identity"]
@@ -89,8 +89,6 @@ class Account:
         }
         if not shown or self._seen.get(model) == shown or len(self._seen) >= MODELS_MOST:
             return ()
-        from throttle.limits import matching_tiers
-
         self._seen[model] = shown
         seen: Mapping[str, Mapping[str, int]] = self._seen
         tiers = matching_tiers(self.table, seen, base_url=self._who.base_url)

@@ -85,7 +85,7 @@ class Workshop:
 
     def _resets(self, told: str) -> Callable[[int], int]:
         """Tell, for an instant, the next one at which a meter is full again."""
-        from throttle.limits import next_reset  # and with it the time zones
+        from throttle.limits import next_reset  # loaded by the table's check of the hour, where there is one
 
         def next_us(now_us: int) -> int:
             wall_s = self.wall_s(now_us)
