@@ -71,7 +71,9 @@ class Account:
         """
         before = self.limits
         self.limits = self._resolve(table or self.table, wall_s)
-        self.table = table or self.table
+        if table is not None:
+            self.table = table
+            self._seen.clear()  # what answers show is compared anew
         return self.limits != before
 
     def is_due(self, wall_s: float) -> bool:

@@ -162,6 +162,18 @@ def test_a_tier_that_an_edit_adds_is_found_in_answers_that_showed_it_before(tmp_
     assert limiter.tier == "tier-2"
 
 
+def test_a_tier_whose_limits_an_edit_makes_those_of_earlier_answers_is_found(tmp_path: Path) -> None:
+    edited = Edited(tmp_path / "limits.yaml")
+    text = "version: 1\nfamilies: {a: {models: [m]}}\ntiers:\n  tier-1: {a: {rpm: 60}}\n  tier-2: {a: {rpm: %d}}\n"
+    edited.write(text % 6000)
+    limiter = Limiter(edited.path, clock=lambda: edited.now_us)
+    edited.pool_of(limiter, "m")
+    assert limiter.tier == "tier-1"
+    edited.write(text % 600)
+    edited.pool_of(limiter, "m")
+    assert limiter.tier == "tier-2"
+
+
 def test_a_changed_file_is_taken_up_while_a_caller_waits_and_the_level_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
