@@ -6,8 +6,9 @@ from openai import OpenAI
 client = throttle.wrap(OpenAI())
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from throttle.lazily import face
 
 if TYPE_CHECKING:
     from throttle.client import limiter_of, wrap
@@ -43,8 +44,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# What is behind a name is imported when the name is first used: a program that only may throttle, a plugin, a command
-# line pay for what they touch. A type checker sees the imports above.
+# What is behind a name is imported when the name is first used. A type checker sees the imports above.
 _HOMES = {
     "Cost": "throttle.costs",
     "Limiter": "throttle.limiter",
@@ -66,14 +66,4 @@ _HOMES = {
     "wrap": "throttle.client",
 }
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = face(globals(), _HOMES)

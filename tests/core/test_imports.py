@@ -1,10 +1,16 @@
-"""Nothing is imported while a limiter's lock is held: every caller would wait for it, and an import has locks too."""
+"""What is imported, and when: a name when it is first used, and nothing while a limiter's lock is held."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import throttle
+import throttle.limits
 
 SCRIPT = """
 import os, sys
@@ -55,7 +61,23 @@ print(*found)
 """
 
 
+@pytest.mark.parametrize("package", [throttle, throttle.limits], ids=lambda package: package.__name__)
+def test_a_package_has_the_names_that_it_tells_and_no_others(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name) is vars(package)[name]  # found without a detour from then on
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'bogus'"):
+        _ = package.bogus
+
+
+def test_importing_the_package_imports_nothing_of_what_is_behind_its_names() -> None:
+    code = "import sys, throttle; print(*sorted(name for name in sys.modules if name.startswith('throttle.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["throttle.lazily"]
+
+
 def test_nothing_is_imported_while_the_lock_of_a_limiter_is_held(tmp_path: Path) -> None:
+    """Every caller would wait for it, and an import has locks of its own."""
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "limits.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr

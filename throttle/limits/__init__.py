@@ -4,8 +4,9 @@
 `ResolvedLimits.match` tells what a model's calls draw on.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from throttle.lazily import face
 
 if TYPE_CHECKING:
     from throttle.limits.comparing import Change, compare, compare_tables
@@ -78,14 +79,4 @@ _HOMES = {
     "resolve": "throttle.limits.resolving",
 }
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = face(globals(), _HOMES)
