@@ -49,7 +49,7 @@ def charged(client: OpenAI) -> float:
     (pool,) = throttle.limiter_of(client)._routing.gates
     (meter,) = [meter for meter in pool.pool.meters if meter.name == "tpm"]
     ledger = meter.ledger  # type: ignore[attr-defined]
-    return float(sum(ledger.totals) - sum(amount for _, _, _, amount in ledger.voids))
+    return float(sum(ledger.totals) - sum(amount for _, _, _, amount, _, _ in ledger.voids))
 
 
 # options

@@ -211,6 +211,27 @@ def test_settling_leaves_what_the_call_really_cost(amount: float) -> None:
     assert mark.estimate == amount
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.5, 0.8, 2.0])
+@pytest.mark.parametrize("end", ["settled", "cancelled", "refused"])
+def test_what_a_full_bucket_gets_back_soon_after_a_call_is_not_spilt(end: str, after_s: float) -> None:
+    """A call that left a moment ago may not have arrived, so the bucket is full but for it: for what is left of it."""
+    meter = belief()
+    now_us, _ = run(meter, level=1.0, part=0.2)
+    now_us += 60 * S
+    ratio = meter.snapshot(now_us).ratios["m"]
+    mark = meter.take(now_us, 6000.0, "m")
+    later_us = now_us + int(after_s * S)
+    kept = {"settled": 1000.0 * ratio, "cancelled": 0.0, "refused": 0.0}[end]
+    if end == "settled":
+        meter.settle(later_us, mark, 1000.0)
+    elif end == "cancelled":
+        meter.cancel(later_us, mark)
+    else:
+        meter.refused(later_us, mark, Refusal("rate", True, "requests"), mine=False)
+    for step_us in (0, 10_000, 100_000):
+        assert LIMIT - kept - 1 <= meter.snapshot(later_us + step_us).level <= LIMIT
+
+
 def test_a_limit_by_the_day_starts_full() -> None:
     meter = Belief("rpd", "requests", 10_000, 86_400 * S, now_us=0)
     for n in range(50):

@@ -36,8 +36,16 @@ def test_a_refused_call_no_longer_counts_as_having_left() -> None:
     ledger = ledger_of(1)
     number, totals, _ = ledger.add(1.0, 0, 5.0, 5.0)
     later, _, _ = ledger.add(2.0, 0, 9.0, 9.0)
-    ledger.void(2.5, later, 0, 9.0)
+    ledger.void(2.5, later, 0, 9.0, 2.0, 9.0)
     assert ledger.since(number, totals) == [0.0]
+
+
+def test_what_was_given_back_is_told_by_when_its_call_had_left() -> None:
+    ledger = ledger_of(1)
+    for at in (1.0, 2.0, 3.0):
+        number, _, _ = ledger.add(at, 0, 5.0, 5.0)
+        ledger.void(4.0 + at, number, 0, 4.0, at, 4.0)
+    assert [ledger.returned(start) for start in (0.5, 1.5, 2.0, 3.5)] == [12.0, 8.0, 8.0, 0.0]
 
 
 def test_a_full_ledger_forgets_resolution_but_no_amount() -> None:

@@ -443,7 +443,7 @@ class Belief:
         more = float(amount) - mark.estimate
         self.filter.level = min(self.limit, self.filter.level - ratio * more)
         if more < 0.0:
-            self.ledger.void(now, mark.number, mark.k, -more)
+            self.ledger.void(now, mark.number, mark.k, -more, mark.at, ratio * -more)
         else:
             self.ledger.add(now, mark.k, more, ratio * more)
         self._ease_until_us = 0
@@ -706,9 +706,12 @@ class Belief:
             else:
                 state.level += (self.rate - state.others) * gap
             if state.level > 0.5 * self.limit:
-                room = self.limit - self.ledger.between(now - 3 * self.jitter_s, now)
+                recent = now - 3 * self.jitter_s
+                room = self.limit - self.ledger.between(recent, now)
                 if state.level > room:
-                    self._clip(now, room)
+                    room += self.ledger.returned(recent)  # which takes no room any more
+                    if state.level > room:
+                        self._clip(now, room)
         if self._pending_squares:
             squares, self._pending_squares = self._pending_squares, 0.0
             for k, estimate in enumerate(self._pending):
@@ -726,7 +729,7 @@ class Belief:
         self._clipped_at = now
 
     def _void(self, now: float, mark: Mark) -> None:
-        self.ledger.void(now, mark.number, mark.k, mark.estimate)
+        self.ledger.void(now, mark.number, mark.k, mark.estimate, mark.at, mark.own)
         self.filter.level = min(self.limit, self.filter.level + mark.own)
 
     def _relimit(self, limit: float) -> None:

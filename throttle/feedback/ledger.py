@@ -31,7 +31,7 @@ class Ledger:
         self.sums: list[float] = [0.0]
         self.squares: list[float] = [0.0]
         self.totals: list[float] = []
-        self.voids: deque[tuple[float, int, int, float]] = deque(maxlen=MOST_VOIDS)
+        self.voids: deque[tuple[float, int, int, float, float, float]] = deque(maxlen=MOST_VOIDS)
 
     def add(self, now: float, k: int, estimate: float, own: float) -> tuple[int, tuple[float, ...], float]:
         """Enter a call of model `k`; returns its number, all totals, and the sum of own charge, this call included."""
@@ -46,18 +46,18 @@ class Ledger:
             self.thin(now)
         return self.number, tuple(totals), total
 
-    def void(self, now: float, number: int, k: int, estimate: float) -> None:
-        """Note that a call was not charged after all."""
+    def void(self, now: float, number: int, k: int, estimate: float, at: float, own: float) -> None:
+        """Note that so much of a call that left at `at`, or all of it, was not charged after all."""
         voids = self.voids
         while voids and voids[0][0] < now - KEEP_S:
             voids.popleft()
-        voids.append((now, number, k, estimate))
+        voids.append((now, number, k, estimate, at, own))
 
     def since(self, number: int, totals: tuple[float, ...]) -> list[float]:
         """Tell the estimates of each model that left after the call that got this number and these totals."""
         gone = [total - then for total, then in zip(self.totals, totals, strict=False)]
         gone += self.totals[len(gone) :]
-        for _, voided, k, estimate in self.voids:
+        for _, voided, k, estimate, _, _ in self.voids:
             if voided > number:
                 gone[k] -= estimate
         return gone
@@ -65,6 +65,16 @@ class Ledger:
     def between(self, start: float, end: float) -> float:
         """Tell how much own charge left from `start` to `end`."""
         return self.sums[bisect_right(self.times, end)] - self.sums[bisect_left(self.times, start)]
+
+    def returned(self, start: float) -> float:
+        """Tell how much own charge of the calls that left after `start` was not charged after all."""
+        back = 0.0
+        for voided_at, _, _, _, at, own in reversed(self.voids):
+            if voided_at < start:
+                break  # and so were all before it
+            if at >= start:
+                back += own
+        return back
 
     def around(self, at: float, reach_s: float) -> tuple[float, float]:
         """Tell the sums of own charge just before and just after `at` plus and minus `reach_s`."""
