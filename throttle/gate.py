@@ -87,8 +87,12 @@ class Gate:
         self._see(owner)
         self.tick(now_us)
 
-    def lend_hand(self, limiter: Limiter, ticket: Ticket) -> None:
-        """Do in a thread that waits for a ticket what another one would have to do for it; without the lock."""
+    def takes_hand(self, now_us: int, ticket: Ticket) -> bool:
+        """Tell whether the thread that waits for a ticket may do by itself what another one would have to do for it."""
+        return False
+
+    def lend_hand(self, limiter: Limiter) -> None:
+        """Do that, without the lock."""
 
     def withdraw(self, now_us: int, ticket: Ticket) -> None:
         """Take a ticket out, waiting or admitted, and let the next ones go."""
@@ -147,10 +151,13 @@ class Gate:
         self._ring_at_us = NEVER
 
     def abandon(self, now_us: int) -> None:
-        """Forget everybody who waits, and whoever keeps the time: after a fork they are the parent's."""
+        """Forget everybody who waits or has a call under way, and whoever keeps the time: after a fork they are the
+        parent's.
+        """
         for owner in list(self._waiters):
             self._bury(now_us, owner)
         self._orders.clear()
+        self.pool.leave_to_parent(now_us)
 
     def _order_guards(self, keeper: Runtime, at_us: int) -> Runtime | None:
         for owner in self._waiters:

@@ -294,7 +294,7 @@ class Limiter:
             others["output_tokens"] = cost.output_tokens
         images = cost.images if "images" in units else 0
         permit = self._permit(account, route, model, tokens or 0, 1, images, max_wait_s, others)
-        if again is not None and again.pool is permit.pool:
+        if again is not None and again.pool is permit.pool and permit.pool.owns(again):
             permit.number, permit.earliest_us = again.number, again.earliest_us
         permit.charge = charge
         if evidence is not None:
@@ -458,18 +458,26 @@ class Limiter:
             self._begin_waiting(permit)
             with self._lock:
                 threads.join(gate, sleeper)
-                gate.enqueue(self._clock(), permit, threads, sleeper)
+                now_us = self._clock()
+                gate.enqueue(now_us, permit, threads, sleeper)
+                sleeper.is_busy = gate.takes_hand(now_us, permit)
                 until_us = threads.until_us(gate, sleeper)
-            gate.lend_hand(self, permit)
             while permit.state == WAITING:
+                if sleeper.is_busy:
+                    gate.lend_hand(self)
+                    with self._lock:
+                        sleeper.is_busy = False
+                        until_us = threads.until_us(gate, sleeper)
+                    continue
                 sleeper.sleep(None if until_us >= NEVER else max(0, until_us - self._clock()) / 1e6)
                 if self._routing.is_live:
                     self._look_around()
                 with self._lock:
+                    now_us = self._clock()
                     if permit.state == WAITING:
-                        gate.ring(self._clock(), threads)
+                        gate.ring(now_us, threads)
+                    sleeper.is_busy = gate.takes_hand(now_us, permit)
                     until_us = threads.until_us(gate, sleeper)
-                gate.lend_hand(self, permit)
             self._check_admitted(permit)
         except BaseException:
             self._withdraw(permit)
@@ -682,7 +690,7 @@ class Limiter:
                 self._lock.release()
 
     def _start_anew(self) -> None:
-        """After a fork nobody waits here: threads and loops stayed with the parent. Levels are kept."""
+        """After a fork nobody waits or has a call out here: threads and loops stayed with the parent. Levels are kept."""
         self._lock = threading.Lock()
         self._notes = deque()
         self._threads = ThreadRuntime()
@@ -748,10 +756,26 @@ fork.
 """
 
 
+FORK_S: Final = 0.5
+"""How long a fork waits at most for who is at work in a limiter, so that the child finds no half-done work there."""
+
+
+def _hold_for_fork() -> None:
+    _held.extend(limiter for limiter in list(_LIMITERS) if limiter._lock.acquire(timeout=FORK_S))
+
+
+def _let_go_after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
 def _start_anew_in_child() -> None:
+    _held.clear()
     for limiter in _LIMITERS:
         limiter._start_anew()
 
 
+_held: list[Limiter] = []
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_in_child)
+    os.register_at_fork(before=_hold_for_fork, after_in_parent=_let_go_after_fork, after_in_child=_start_anew_in_child)

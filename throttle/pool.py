@@ -35,7 +35,7 @@ from throttle.feedback.belief import BeliefSnapshot
 from throttle.feedback.headers import Reading
 from throttle.feedback.refusals import Refusal
 from throttle.learning import readings_by_meter, refused_meter
-from throttle.meter import Amount, Meter, MeterSnapshot
+from throttle.meter import Amount, InFlightMeter, Meter, MeterSnapshot
 
 __all__ = ["Hold", "Pool", "PoolSnapshot", "Ticket", "Waits"]
 
@@ -164,6 +164,7 @@ class Pool:
         self._waits_us: deque[int] = deque(maxlen=RECENT_WAITS)
         self._longest_us = 0
         self._number = 0
+        self._inherited = 0  # calls of this number and below are those of the process that this one was forked from
 
     # who may go
 
@@ -259,9 +260,9 @@ class Pool:
         if ticket.state == WAITING:
             self._leave(ticket)
             self._sweep()
-        elif ticket.state == ADMITTED:
-            if ticket is self._breaker.probe:  # it was not sent, so the next one probes
-                self._breaker.probe, self.paused_until_us = None, now_us
+        elif self._is_under_way(ticket):
+            if ticket is self._breaker.probe:
+                self._leave_probe_to_next(now_us)
             self.under_way -= 1
             self.admitted -= 1
             for meter, mark in zip(ticket.meters, ticket.marks, strict=True):
@@ -273,7 +274,7 @@ class Pool:
 
     def release(self, now_us: int, ticket: Ticket) -> bool:
         """Learn that the call has ended; the charge stays. False if it had ended before."""
-        if ticket.state != ADMITTED:
+        if not self._is_under_way(ticket):
             return False
         ticket.state = ENDED
         self.under_way -= 1
@@ -290,12 +291,16 @@ class Pool:
         """
         if self.waiting or self.frees or ticket.state != ADMITTED or ticket is self._breaker.probe:
             return False
+        if ticket.number <= self._inherited:
+            return False
         ticket.state = ENDED
         self.under_way -= 1
         return True
 
     def settle(self, now_us: int, ticket: Ticket, unit: str, amount: Amount) -> None:
         """Replace what was charged in `unit` by what the call really cost."""
+        if not self.owns(ticket):
+            return
         ticket.marks = tuple(
             meter.settle(now_us, mark, amount) if meter.unit == unit else mark
             for meter, mark in zip(ticket.meters, ticket.marks, strict=True)
@@ -307,7 +312,7 @@ class Pool:
         """Learn what the headers of a call's answer say of the meters. The call may still be under way. An error
         without such headers may come from something in front of the server, so it tells nothing of them.
         """
-        if ticket.state != ADMITTED:
+        if not self._is_under_way(ticket):
             return
         self._breaker.calm(ticket.asked_us + ticket.waited_us)
         self._end_probe(now_us, ticket)
@@ -318,7 +323,7 @@ class Pool:
 
     def refused(self, now_us: int, ticket: Ticket, refusal: Refusal) -> None:
         """Learn that the server refused a call for its rate: it has ended and was not charged; after `hold_back`."""
-        if ticket.state != ADMITTED:
+        if not self._is_under_way(ticket):
             return
         self.refused_calls += 1
         self._end(ticket)
@@ -388,6 +393,24 @@ class Pool:
         """Return the tickets of an owner that has ended; they are to be withdrawn."""
         self.set_aside(owner)
         return self._aside.pop(owner)
+
+    # after a fork
+
+    def leave_to_parent(self, now_us: int) -> None:
+        """Leave the calls that are under way to the process that this one was forked from: they hold no place here, and
+        what becomes of them is not for this pool to know. Their charges stay.
+        """
+        self._inherited = self._number
+        self.under_way = 0
+        for meter in self.meters:
+            if isinstance(meter, InFlightMeter):
+                meter.taken = 0
+        if self._breaker.probe is not None:
+            self._leave_probe_to_next(now_us)
+
+    def owns(self, ticket: Ticket) -> bool:
+        """Tell whether a ticket is of this process, and not of the one that it was forked from."""
+        return ticket.number > self._inherited or not ticket.number
 
     # what to tell
 
@@ -486,6 +509,18 @@ class Pool:
         ticket.meters = self.meters
         ticket.amounts = tuple([known.get(unit, 0) for unit in self.units])
 
+    def _is_under_way(self, ticket: Ticket) -> bool:
+        if ticket.state != ADMITTED:
+            return False
+        if ticket.number <= self._inherited:
+            ticket.state = ENDED
+            return False
+        return True
+
+    def _leave_probe_to_next(self, now_us: int) -> None:
+        """The probe was not sent, so the next call is one."""
+        self._breaker.probe, self.paused_until_us = None, now_us
+
     def _end(self, ticket: Ticket) -> None:
         ticket.state = ENDED
         self.under_way -= 1
@@ -498,6 +533,9 @@ class Pool:
 
     def _leave(self, ticket: Ticket) -> None:
         self.waiting -= 1
+        if not self.waiting:  # who was let go isn't held here any longer
+            self._later.clear()
+            self._deadlines.clear()
         self._want(ticket, -1)
         if self._crowded and self.waiting <= 1:
             self._set_crowded(False)

@@ -50,11 +50,12 @@ class Runtime(Protocol):
 class Sleeper:
     """A thread that waits. It sleeps on a lock that is taken already, until somebody releases it or its time is up."""
 
-    __slots__ = ("_lock", "until_us")
+    __slots__ = ("_lock", "is_busy", "until_us")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
+        self.is_busy = False  # does something else first; it keeps nobody's time meanwhile
         self.until_us = NEVER
 
     def sleep(self, timeout_s: float | None) -> None:
@@ -67,7 +68,9 @@ class Sleeper:
 
 
 class ThreadRuntime:
-    """All threads that wait in sync code. The first of those waiting at a gate keeps its time."""
+    """All threads that wait in sync code. The first of those waiting at a gate keeps its time, but for one that is
+    busy.
+    """
 
     def __init__(self) -> None:
         self._sleepers: dict[Hashable, dict[Sleeper, None]] = {}
@@ -81,18 +84,18 @@ class ThreadRuntime:
         sleepers = self._sleepers.get(gate)
         if sleepers is None or sleeper not in sleepers:
             return
-        led = next(iter(sleepers)) is sleeper
+        led = self._leader(sleepers) is sleeper
         del sleepers[sleeper]
         if not sleepers:
             del self._sleepers[gate]
             self._at_us.pop(gate, None)
-        elif led and gate in self._at_us:
-            next(iter(sleepers)).wake()
+        elif led and gate in self._at_us and (leader := self._leader(sleepers)) is not None:
+            leader.wake()
 
     def until_us(self, gate: Hashable, sleeper: Sleeper) -> int:
         """Tell how long this sleeper may sleep: to the ring if it keeps the time, else until it is woken."""
         sleepers = self._sleepers.get(gate)
-        leads = sleepers is not None and next(iter(sleepers)) is sleeper
+        leads = sleepers is not None and self._leader(sleepers) is sleeper
         sleeper.until_us = self._at_us.get(gate, NEVER) if leads else NEVER
         return sleeper.until_us
 
@@ -107,9 +110,13 @@ class ThreadRuntime:
         if not sleepers:
             raise Gone
         self._at_us[gate] = at_us
-        leader = next(iter(sleepers))
-        if leader.until_us > at_us:  # one that wakes up too early finds out by itself
+        leader = self._leader(sleepers)
+        if leader is not None and leader.until_us > at_us:  # one that wakes up too early finds out by itself
             leader.wake()
+
+    @staticmethod
+    def _leader(sleepers: dict[Sleeper, None]) -> Sleeper | None:
+        return next((sleeper for sleeper in sleepers if not sleeper.is_busy), None)
 
 
 class AsyncioRuntime:

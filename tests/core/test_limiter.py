@@ -375,6 +375,18 @@ def test_an_interrupted_thread_gives_its_place_back(monkeypatch: pytest.MonkeyPa
     assert not limiter._threads._sleepers
 
 
+def test_a_permit_that_was_waited_for_within_a_bound_and_is_dropped_ends() -> None:
+    limiter = Limiter({"rpm": 6000, "max_in_flight": 1})
+    first = limiter.acquire("m").__enter__()
+    timer = threading.Timer(0.05, first.close)
+    timer.start()
+    permit = limiter.acquire("m", max_wait=30).__enter__()
+    timer.join()
+    del permit
+    gc.collect()
+    assert limiter.try_acquire("m") is not None
+
+
 def test_a_permit_ended_by_the_garbage_collector_while_the_lock_is_held_is_ended_afterwards() -> None:
     limiter = Limiter(LIMITS, clock=Clock())
     permit = limiter.try_acquire("m", tokens=600)
@@ -461,6 +473,35 @@ def test_a_child_process_keeps_the_level_and_none_of_the_waiters() -> None:
     leave.set()
     thread.join(10)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_process_holds_no_place_of_its_parents_calls() -> None:
+    limiter = Limiter({"rpm": 6000, "max_in_flight": 2})
+    first, second = (limiter.acquire("m").__enter__() for _ in range(2))
+
+    def acts() -> bool:
+        own = [limiter.try_acquire("m") for _ in range(2)]
+        first.close()  # as where the child runs out of the block in which it was forked
+        second.cancel()
+        first.observe({"x-ratelimit-limit-requests": "6000", "x-ratelimit-remaining-requests": "1"})
+        first.settle(tokens=5)
+        return None not in own and limiter.try_acquire("m") is None and limiter.snapshot().pools["default"].admitted == 4
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if acts() else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert limiter.try_acquire("m") is None
+    first.close()
+    assert limiter.try_acquire("m") is not None
+    second.close()
 
 
 # the contract

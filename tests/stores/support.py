@@ -1,4 +1,6 @@
-"""Virtual processes: limiters that share one store, each with a courier that is carried by hand, in virtual time."""
+"""Virtual processes: limiters that share one store in memory, and pools whose exchanges are carried by hand, in virtual
+time.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from throttle import Limiter
+from throttle.bucket import NEVER
 from throttle.errors import StoreError
+from throttle.meter import BucketMeter, InFlightMeter, Meter
+from throttle.pool import Ticket
 from throttle.shared.gate import SharedGate
+from throttle.shared.pool import SharedPool
+from throttle.shared.standin import StandIn
+from throttle.stores.conformance import Clock
 from throttle.stores.memory import MemoryStore
 from throttle.stores.protocol import Answer, Exchange, PoolReport
 
 LIMITS = {"rpm": 600, "tpm": 6000}
+SECOND_US = 1_000_000
+LIMIT = 6000
+KEY = "k"
 
 
 class FlakyStore:
@@ -69,3 +80,67 @@ def quiet(limiter: Limiter) -> None:
             return pool._out is None and not pool.wants(limiter._clock())
 
     eventually(holds)
+
+
+class Call(Ticket):
+    """A ticket that can be remembered, as permits are."""
+
+
+class Process:
+    """One process's pool, whose exchanges are carried by hand."""
+
+    def __init__(self, name: str, clock: Clock, store: MemoryStore, *, places: int = 0) -> None:
+        self.clock = clock
+        self.store = store
+        meter = BucketMeter(
+            "tpm", "tokens", LIMIT, 60 * SECOND_US, now_us=clock(), burst_us=60 * SECOND_US, headroom=0.0, origin="user"
+        )
+        meters: list[Meter] = [meter]
+        if places:
+            meters.append(InFlightMeter("max_in_flight", places, origin="user"))
+        self.pool = SharedPool("p", tuple(meters), key=KEY, process=name, label=name)
+        self.away: StandIn | None = None
+
+    def call(self, tokens: int, *, within_us: int = NEVER) -> Call:
+        ticket = Call(self.pool, "m", (tokens, 1)[: len(self.pool.meters)])
+        ticket.deadline_us = min(NEVER, self.clock() + within_us)
+        self.pool.enqueue(self.clock(), ticket)
+        return ticket
+
+    def carry(self, *, arrives: bool = True, answered: bool = True) -> None:
+        """Exchange what there is; it may not arrive, and if it does the answer may be lost."""
+        now_us = self.clock()
+        brought = self.pool.compose(now_us)
+        if brought is None:
+            return
+        store = self.away or self.store
+        answer: Answer | None = None
+        if arrives:
+            (answer,) = store.exchange([(KEY, brought)])
+        if answer is not None and answered:
+            self.pool.take_answer(now_us, answer, now_us, now_us)
+            self.pool.tick(now_us)
+
+    def lose_store(self) -> None:
+        self.away = StandIn(self.clock, open_to_all=False)
+        self.away.take_over(self.pool)
+
+    def find_store(self) -> None:
+        assert self.away is not None
+        lost = self.away.lost[KEY]
+        answer = None
+        if lost is not None:
+            (answer,) = self.store.exchange([(KEY, self.pool.repeated(lost))])
+        self.pool.come_back(lost, answer, self.away.charged(KEY))
+        self.away = None
+
+    def run(self, seconds: float) -> None:
+        """Let time pass for this process alone, at ten looks a second."""
+        for _ in range(round(10 * seconds)):
+            self.clock.now_us += SECOND_US // 10
+            self.look()
+
+    def look(self) -> None:
+        self.pool.tick(self.clock())
+        if self.pool.wants(self.clock()) or self.pool.beat_due(self.clock()):
+            self.carry()

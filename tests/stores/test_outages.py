@@ -4,78 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from throttle.meter import BucketMeter
-from throttle.pool import ADMITTED, Ticket
+from tests.stores.support import KEY, LIMIT, SECOND_US, Process
+from throttle.pool import ADMITTED
 from throttle.shared.lines import COUNT
-from throttle.shared.pool import SharedPool
-from throttle.shared.standin import StandIn
 from throttle.stores.conformance import Clock
 from throttle.stores.memory import MemoryStore
-from throttle.stores.protocol import Answer
-
-SECOND_US = 1_000_000
-LIMIT = 6000
-KEY = "k"
-
-
-class Call(Ticket):
-    """A ticket that can be remembered, as permits are."""
-
-
-class Process:
-    """One process's pool, whose exchanges are carried by hand."""
-
-    def __init__(self, name: str, clock: Clock, store: MemoryStore) -> None:
-        self.clock = clock
-        self.store = store
-        meter = BucketMeter(
-            "tpm", "tokens", LIMIT, 60 * SECOND_US, now_us=clock(), burst_us=60 * SECOND_US, headroom=0.0, origin="user"
-        )
-        self.pool = SharedPool("p", (meter,), key=KEY, process=name, label=name)
-        self.away: StandIn | None = None
-
-    def call(self, tokens: int) -> Call:
-        ticket = Call(self.pool, "m", (tokens,))
-        self.pool.enqueue(self.clock(), ticket)
-        return ticket
-
-    def carry(self, *, arrives: bool = True, answered: bool = True) -> None:
-        """Exchange what there is; it may not arrive, and if it does the answer may be lost."""
-        now_us = self.clock()
-        brought = self.pool.compose(now_us)
-        if brought is None:
-            return
-        store = self.away or self.store
-        answer: Answer | None = None
-        if arrives:
-            (answer,) = store.exchange([(KEY, brought)])
-        if answer is not None and answered:
-            self.pool.take_answer(now_us, answer, now_us, now_us)
-            self.pool.tick(now_us)
-
-    def lose_store(self) -> None:
-        self.away = StandIn(self.clock, open_to_all=False)
-        self.away.take_over(self.pool)
-
-    def find_store(self) -> None:
-        assert self.away is not None
-        lost = self.away.lost[KEY]
-        answer = None
-        if lost is not None:
-            (answer,) = self.store.exchange([(KEY, self.pool.repeated(lost))])
-        self.pool.come_back(lost, answer, self.away.charged(KEY))
-        self.away = None
-
-    def run(self, seconds: float) -> None:
-        """Let time pass for this process alone, at ten looks a second."""
-        for _ in range(round(10 * seconds)):
-            self.clock.now_us += SECOND_US // 10
-            self.look()
-
-    def look(self) -> None:
-        self.pool.tick(self.clock())
-        if self.pool.wants(self.clock()) or self.pool.beat_due(self.clock()):
-            self.carry()
 
 
 class World:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from tests.stores.support import eventually
 from throttle import Limiter
 from throttle.stores import open_store
+from throttle.stores.protocol import PoolReport
 from throttle.stores.transition import LEASE_US
 
 LIMITS = {"rpm": 60_000, "tpm": 60_000}
@@ -34,12 +36,17 @@ def prefix(url: str) -> str:
     return f"{url.partition('namespace=')[2] or 'throttle'}:"
 
 
+def report(url: str) -> PoolReport:
+    store = open_store(url.partition("?")[0])
+    (found,) = store.report(prefix(url))
+    store.close()
+    return found
+
+
 def charged(url: str) -> float:
     """How many tokens the store has charged."""
-    store = open_store(url.partition("?")[0])
-    (report,) = store.report(prefix(url))
-    store.close()
-    return report.lines[-1].spent / (report.lines[-4].capacity / LIMITS["tpm"])
+    lines = report(url).lines
+    return lines[-1].spent / (lines[-4].capacity / LIMITS["tpm"])
 
 
 def spend(url: str, done: Queue[int]) -> None:
@@ -87,6 +94,34 @@ def test_a_fork_shares_the_bucket(url: str, used: bool) -> None:
     in_child(call)
     call()
     assert charged(url) == 10 * (2 + used)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_keeps_no_place_of_its_parents_calls(url: str) -> None:
+    limiter = Limiter({**LIMITS, "max_in_flight": 2}, store=url)
+    permits = [limiter.acquire("m", tokens=10, max_wait=10).__enter__() for _ in range(2)]
+
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(writing)
+            while not select.select([reading], [], [], 0.05)[0]:  # until the parent is done, or dead
+                if (permit := limiter.try_acquire("m", tokens=10)) is not None:
+                    permit.close()
+        finally:
+            os._exit(0)
+    try:
+        eventually(lambda: len(report(url).processes) == 2)
+        assert limiter.try_acquire("m", tokens=10) is None
+        for permit in permits:
+            permit.close()
+        for permit in [limiter.acquire("m", tokens=10, max_wait=5).__enter__() for _ in range(2)]:
+            permit.close()
+    finally:
+        os.close(writing)
+        os.waitpid(pid, 0)
+        os.close(reading)
 
 
 KILLED = """

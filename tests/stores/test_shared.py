@@ -205,6 +205,15 @@ def test_try_acquire_asks_the_store() -> None:
         two.try_acquire("m", tokens=6001)
 
 
+def test_a_permit_that_was_had_at_once_and_is_dropped_ends() -> None:
+    one, two = in_flight(FlakyStore(), 1)
+    permit = one.try_acquire("m")
+    assert permit is not None
+    del permit
+    gc.collect()
+    assert two.acquire("m", max_wait=5).__enter__() is not None
+
+
 def in_flight(store: FlakyStore, limit: int) -> tuple[Limiter, Limiter]:
     limits = {"rpm": 60_000, "max_in_flight": limit}
     return Limiter(limits, store=store), Limiter(limits, store=store)
@@ -324,6 +333,29 @@ def test_a_call_with_little_time_leaves_carrying_to_the_courier() -> None:
     assert threading.get_ident() not in store.threads
 
 
+def test_while_a_thread_carries_to_a_slow_store_the_time_of_those_behind_it_is_kept() -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+
+    def call_soon() -> None:
+        with contextlib.suppress(WaitTimeout):
+            limiter.acquire("m", max_wait=0.1).__enter__().close()
+
+    first = threading.Thread(target=lambda: limiter.acquire("m").__enter__().close())
+    second = threading.Thread(target=call_soon)
+    round_trips = store.round_trips
+    with store.lock:
+        first.start()
+        eventually(lambda: store.round_trips > round_trips)
+        second.start()
+        second.join(5)
+        assert not second.is_alive()
+    first.join(10)
+    assert not first.is_alive()
+
+
 def test_a_task_is_carried_for_in_another_thread() -> None:
     store = Watched()
     limiter = Limiter(LIMITS, store=store)
@@ -427,6 +459,22 @@ def test_going_away_and_coming_back_are_events(caplog: pytest.LogCaptureFixture,
             eventually(came_back)
     events = [record.__dict__["event"] for record in caplog.records]
     assert events == ["store_away", "store_back"] * 2
+
+
+@pytest.mark.parametrize("policy", ["local", "open", "closed"])
+def test_a_store_that_is_back_is_found_though_nobody_calls(policy: Any) -> None:
+    store = FlakyStore()
+    limiter = Limiter(LIMITS, store=store, on_store_error=policy)
+    limiter.acquire("m", tokens=100).__enter__().close()
+    quiet(limiter)
+    store.away = True
+    with contextlib.suppress(StoreError):
+        limiter.acquire("m", tokens=200).__enter__().close()
+    assert limiter.snapshot().store_away
+    time.sleep(0.6)  # it is tried once in vain
+    store.away = False
+    eventually(lambda: not limiter.snapshot().store_away)
+    eventually(lambda: spent(store, 1) == (100 if policy == "closed" else 300))
 
 
 def test_a_wrapped_client_says_what_becomes_of_its_calls_while_the_store_is_away() -> None:

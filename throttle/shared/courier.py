@@ -128,7 +128,7 @@ class Courier:
             with self._bell:
                 idle = time.monotonic() - self._carried_at > LINGER_S
                 gone = self._limiter() is None
-                if not self._carrier and (gone or (idle and not self._posted)):
+                if not self._carrier and (gone or (idle and not self._posted and not self._complained)):
                     self.store.close()  # under the bell, before another thread may use it
                     self._thread = None
                     return
@@ -164,7 +164,12 @@ class Courier:
             self._carrier = 0
 
     def _beating(self, limiter: Limiter) -> list[SharedGate]:
+        """Find what nobody posted: who is to be seen, what is to be brought again, and all when a store that is away is
+        to be tried.
+        """
         with limiter._lock:
+            if self._away is not None and time.monotonic() >= self._retry_at:
+                return list(self._gates)
             now_us = limiter._clock()
             return [gate for gate in self._gates if gate.shared.beat_due(now_us) or gate.shared.wants(now_us)]
 
@@ -196,9 +201,8 @@ class Courier:
                 news += [(gate.shared, line) for line in gate.shared.news]
                 gate.shared.news.clear()
         limiter._carry_out_notes()
-        if self._away is None and self._complained:
-            self._complained = False
-            logger.warning("the store answers again", extra={"event": "store_back"})
+        if self._away is None:
+            self._take_back()
         for pool, line in news:
             logger.warning("pool %s: %s", pool.name, line)
 
@@ -233,6 +237,11 @@ class Courier:
         if self._away is not None:
             self._carry(limiter, gates)
 
+    def _take_back(self) -> None:
+        if self._complained:
+            self._complained = False
+            logger.warning("the store answers again", extra={"event": "store_back"})
+
     def _store_clock(self, limiter: Limiter, gate: SharedGate) -> Callable[[], int]:
         lead_us = gate.shared.clock.lead_us
         if lead_us is None:
@@ -244,7 +253,7 @@ class Courier:
         """Ask the store again; if it answers, tell it what happened meanwhile."""
         with limiter._lock:
             pools = {gate.shared.key: gate.shared for gate in self._gates if gate.shared.key in away.lost}
-            repeated = [(key, pool.repeated(lost)) for key, pool in pools.items() if (lost := away.lost[key])]
+            repeated = [(key, pool.repeated(away.lost[key])) for key, pool in pools.items()]
         try:
             answers = self._exchange(self.store, repeated)
         except StoreError:
@@ -258,6 +267,7 @@ class Courier:
             self._away, self._retry_s = None, RETRY_FIRST_S
             for gate in list(self._gates):
                 self.post(gate)
+        self._take_back()
 
 
 _CONSEQUENCES: Final = {

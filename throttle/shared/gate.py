@@ -40,9 +40,11 @@ class SharedGate(Gate):
         super().enqueue(now_us, ticket, owner, handle)
         self._lends_hand = False
 
-    def lend_hand(self, limiter: Limiter, ticket: Ticket) -> None:
-        if ticket.state == WAITING and self.shared.waiting == 1 and self._has_time(limiter._clock(), ticket):
-            self.courier.lend_hand(limiter)
+    def takes_hand(self, now_us: int, ticket: Ticket) -> bool:
+        return ticket.state == WAITING and self.shared.waiting == 1 and self._has_time(now_us, ticket)
+
+    def lend_hand(self, limiter: Limiter) -> None:
+        self.courier.lend_hand(limiter)
 
     def _has_time(self, now_us: int, ticket: Ticket) -> bool:
         return ticket.deadline_us - now_us > self.courier.patience_us

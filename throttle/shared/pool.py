@@ -116,7 +116,8 @@ class SharedPool(Pool):
         self.news: list[str] = []
         self._out: Out | None = None
         self._unanswered = False
-        self._at_once: Ticket | None = None
+        self._again_at_us = 0
+        self._at_once: weakref.WeakSet[Any] = weakref.WeakSet()  # those that go at once or not at all
         self.exchanges = 0
         self._reserved: dict[Ticket, Reserved] = {}
         self._charged: weakref.WeakKeyDictionary[Any, tuple[int, ...]] = weakref.WeakKeyDictionary()
@@ -148,7 +149,7 @@ class SharedPool(Pool):
         if self.waiting or now_us < self.paused_until_us or self._full(now_us, ticket, []) is not None:
             return False
         self._no_place_until_us = 0  # what was found then may not be so any more
-        self._at_once = ticket
+        self._at_once.add(ticket)
         return True
 
     def tick(self, now_us: int) -> list[Ticket]:
@@ -268,7 +269,10 @@ class SharedPool(Pool):
         return bool(self._reserved) or self.under_way > 0 or self.waiting > 0
 
     def beat_due(self, now_us: int) -> bool:
-        return self.needs_beat() and now_us >= self._shown_at_us + BEAT_EVERY_US and self._out is None
+        """Tell whether it is time to be seen, or to bring again what the store did not answer."""
+        if self._out is not None:
+            return self._unanswered and now_us >= self._again_at_us
+        return self.needs_beat() and now_us >= self._shown_at_us + BEAT_EVERY_US
 
     def compose(self, now_us: int) -> Exchange | None:
         """Say what to send. Until its answer was taken, the same is said again."""
@@ -299,7 +303,7 @@ class SharedPool(Pool):
             definition=None if self._joined else self._definition(now_us, tickets),
             ahead_us=AHEAD_US,
             keep_us=self._keep_us,
-            places=max(1, int(self._places.limit)) if self._places is not None else 0,
+            places=self._most(),
             holds=self._holds(),
         )
         self._told_holds = exchange.holds
@@ -329,7 +333,7 @@ class SharedPool(Pool):
         if answer.full:
             self._no_place_until_us = now_us + PLACE_EVERY_US
             for ticket in out.tickets[len(answer.grants) :]:
-                if ticket is self._at_once and ticket.state == WAITING:
+                if ticket in self._at_once and ticket.state == WAITING:
                     self._turn_away(now_us, ticket)
 
     def give_up(self) -> Out | None:
@@ -385,15 +389,22 @@ class SharedPool(Pool):
                 reserved.lease = 0
         return ended
 
-    def repeated(self, lost: Out) -> Exchange:
-        """Make the exchange that finds out what became of one whose answer never came: the same, but that it asks for
-        nothing if it is the first to arrive.
+    def repeated(self, lost: Out | None) -> Exchange:
+        """Make the exchange that finds out whether the store is back, and what became of one whose answer never came:
+        the same, but that it asks for nothing if it is the first to arrive.
         """
-        return replace(lost.exchange, asks=(), lesson=None, presence=self._presence(), definition=None)
+        if lost is None:
+            brought = Exchange(
+                self.process, self.exchanges, self._digest, keep_us=self._keep_us, holds=self._holds(), places=self._most()
+            )
+        else:
+            brought = replace(lost.exchange, asks=(), lesson=None, definition=None)
+        return replace(brought, presence=self._presence())
 
     def fail(self, now_us: int) -> list[Ticket]:
         """Let everybody who waits go empty-handed; returns them, to be woken."""
         self._unanswered = self._out is not None
+        self._again_at_us = now_us + BEAT_EVERY_US
         failed = list(self._everybody())
         for ticket in failed:
             super().withdraw(now_us, ticket)
@@ -410,6 +421,12 @@ class SharedPool(Pool):
         self._shown_at_us, self._unanswered, self._no_place_until_us = -NEVER, False, 0
 
     # inside
+
+    def _expire(self, now_us: int) -> list[Ticket]:
+        expired = super()._expire(now_us)
+        for ticket in expired:
+            self._unreserve(ticket)
+        return expired
 
     def _let_go_of_late(self, now_us: int) -> None:
         for ticket, reserved in list(self._reserved.items()):
@@ -485,7 +502,7 @@ class SharedPool(Pool):
         amounts: list[int] = []
         for lines in self._lines:
             amounts += lines.amounts(self._amount(ticket, lines), ticket.row)
-        if ticket is self._at_once:
+        if self._at_once and ticket in self._at_once:
             return Ask(tuple(amounts), 0)
         return Ask(tuple(amounts), max(0, ticket.deadline_us - now_us) if ticket.deadline_us < NEVER else -1)
 
@@ -500,6 +517,10 @@ class SharedPool(Pool):
             if taken and taken + ticket.amounts[place] > max(1, meter.limit // self.processes):
                 return meter
         return None
+
+    def _most(self) -> int:
+        """Tell how many calls of all processes may have a place; 0 where there are no places."""
+        return max(1, int(self._places.limit)) if self._places is not None else 0
 
     def _holds(self) -> int:
         """Count the calls of this process that have a place."""

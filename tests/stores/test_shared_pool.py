@@ -1,0 +1,53 @@
+"""One process's pool by itself: what it brings to the store, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stores.support import KEY, LIMIT, Call, Process
+from throttle.pool import EXPIRED, WAITING
+from throttle.stores.conformance import Clock
+from throttle.stores.memory import MemoryStore
+
+
+@pytest.fixture
+def process() -> Process:
+    """Its bucket is empty."""
+    clock = Clock()
+    process = Process("one", clock, MemoryStore(clock=clock))
+    process.call(LIMIT)
+    process.carry()
+    return process
+
+
+def test_what_a_store_did_not_answer_is_brought_again_though_nobody_waits(process: Process) -> None:
+    process.call(10)
+    process.carry(arrives=False)
+    assert len(process.pool.fail(process.clock())) == 1
+    process.run(1.5)
+    assert process.pool._out is not None
+    process.run(1)
+    assert process.pool._out is None
+
+
+def test_calls_that_go_at_once_or_not_at_all_are_each_marked(process: Process) -> None:
+    calls = [Call(process.pool, "m", (1,)) for _ in range(2)]
+    assert all([process.pool.ask_at_once(process.clock(), call) for call in calls])
+    for call in calls:
+        process.pool.enqueue(process.clock(), call)
+    brought = process.pool.compose(process.clock())
+    assert brought is not None
+    assert [ask.within_us for ask in brought.asks] == [0, 0]
+
+
+def test_a_call_whose_time_is_up_while_its_pool_pauses_gives_its_reservation_back(process: Process) -> None:
+    call = process.call(100, within_us=1_100_000)
+    process.carry()
+    assert call.state == WAITING
+    assert len(list(process.pool.reservations)) == 1
+    process.pool.pause(process.clock() + 1_200_000, "a test")
+    process.clock.now_us += 1_100_000
+    process.pool.tick(process.clock())
+    assert call.state == EXPIRED
+    process.carry()
+    assert process.store.pools[KEY].leases == {}
