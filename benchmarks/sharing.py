@@ -26,7 +26,7 @@ from openai import AsyncOpenAI
 import throttle
 from throttle.simulator import running
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "stores"]
 
 MODEL: Final = "gpt-4o-mini"
 LIMITS: Final = {"rpm": 1800, "tpm": 360_000}
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; 1 if a call was refused."""
     rows = []
-    with _stores(arguments.store) as stores:
-        for name, url in stores:
+    with stores(arguments.store) as found:
+        for name, url in found:
             rows.append(_measure(name, url, arguments))
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows]))
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _stores(url: str | None) -> Iterator[list[tuple[str, str]]]:
+def stores(url: str | None) -> Iterator[list[tuple[str, str]]]:
+    """Tell the names and URLs of the stores to measure."""
     if url is not None:
         yield [(url.partition(":")[0], url)]
         return

@@ -184,10 +184,19 @@ def _shared_limiter(
         ):
             if given is not None and given != has:
                 raise ThrottleError(
-                    f"this account has a limiter already, with {name} {has}, and can't have another with {name} "
-                    f"{given}; pass limiter= to both, or the same {name}"
+                    f"this account has a limiter already, with {name} {_shown(has)}, and can't have another with "
+                    f"{name} {_shown(given)}; pass limiter= to both, or the same {name}"
                 )
         return there
+
+
+def _shown(setting: object) -> str:
+    """Write a setting for people: the URL of a store without its password."""
+    if not (isinstance(setting, str) and "://" in setting):
+        return str(setting)
+    from throttle.stores.opening import without_password
+
+    return without_password(setting)
 
 
 def _identity(client: OpenAI | AsyncOpenAI) -> tuple[Identity, str | None]:

@@ -690,7 +690,7 @@ class Limiter:
                 self._lock.release()
 
     def _start_anew(self) -> None:
-        """After a fork nobody waits or has a call out here: threads and loops stayed with the parent. Levels are kept."""
+        """After a fork nobody waits here or has a call out: threads and loops stayed with the parent. Levels stay."""
         self._lock = threading.Lock()
         self._notes = deque()
         self._threads = ThreadRuntime()

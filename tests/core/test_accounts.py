@@ -347,6 +347,7 @@ def test_the_account_of_a_key_is_found_in_the_file_and_another_key_has_pools_of_
     [
         ({}, {"tier": "tier-2"}, "with tier tier-1 of .*can't have another with tier tier-2"),
         ({}, {"store": "sqlite:///a.db"}, "with store memory://, and can't have another with store sqlite:///a.db"),
+        ({}, {"store": "redis://:hidden@host/0"}, "and can't have another with store redis://host/0;"),
         ({}, {"on_store_error": "closed"}, "with on_store_error local, and can't have another with .* closed"),
         ({"on_store_error": "open"}, {"on_store_error": "local"}, "with on_store_error open, and can't .* local"),
         ({}, {"pacing": "smooth"}, "with pacing auto, and can't have another with pacing smooth; pass limiter= to bo"),

@@ -486,7 +486,8 @@ def test_a_child_process_holds_no_place_of_its_parents_calls() -> None:
         second.cancel()
         first.observe({"x-ratelimit-limit-requests": "6000", "x-ratelimit-remaining-requests": "1"})
         first.settle(tokens=5)
-        return None not in own and limiter.try_acquire("m") is None and limiter.snapshot().pools["default"].admitted == 4
+        admitted = limiter.snapshot().pools["default"].admitted
+        return None not in own and limiter.try_acquire("m") is None and admitted == 4
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -386,13 +386,12 @@ def test_a_thread_that_is_interrupted_when_it_has_carried_blocks_nobody(monkeypa
     with limiter.acquire("m", tokens=1):
         pass
     quiet(limiter)
-    armed = [True]
+    interrupted: list[None] = []
 
     def monotonic() -> float:
-        if threading.current_thread() is threading.main_thread() and armed.pop():
-            armed.append(False)
+        if threading.current_thread() is threading.main_thread() and not interrupted:
+            interrupted.append(None)
             raise KeyboardInterrupt
-        armed.append(False)
         return time.monotonic()
 
     clock = SimpleNamespace(monotonic=monotonic, time_ns=time.time_ns)
@@ -602,6 +601,21 @@ def test_unknown_urls_are_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as caught:
             Limiter(LIMITS, store=url)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redsi://me:hidden@host:1/0", "'redsi://host:1/0'"),
+        ("sqlite://me:hidden@/a.db?timeout=2", "'sqlite:///a.db'"),
+        ("nothing://host/a?ssl_password=hidden&b=c", "'nothing://host/a?b=c'"),
+    ],
+)
+def test_a_password_is_in_no_error(url: str, shown: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Limiter(LIMITS, store=url)
+    assert shown in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 # limits that change, clocks that differ, servers

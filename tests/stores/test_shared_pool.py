@@ -32,7 +32,8 @@ def test_what_a_store_did_not_answer_is_brought_again_though_nobody_waits(proces
 
 def test_calls_that_go_at_once_or_not_at_all_are_each_marked(process: Process) -> None:
     calls = [Call(process.pool, "m", (1,)) for _ in range(2)]
-    assert all([process.pool.ask_at_once(process.clock(), call) for call in calls])
+    for call in calls:
+        assert process.pool.ask_at_once(process.clock(), call)
     for call in calls:
         process.pool.enqueue(process.clock(), call)
     brought = process.pool.compose(process.clock())
@@ -51,3 +52,21 @@ def test_a_call_whose_time_is_up_while_its_pool_pauses_gives_its_reservation_bac
     assert call.state == EXPIRED
     process.carry()
     assert process.store.pools[KEY].leases == {}
+
+
+def test_who_is_called_before_it_knows_that_no_place_was_free_asks_again() -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    one, two = (Process(name, clock, store, places=1) for name in ("one", "two"))
+    held = one.call(1)
+    one.carry()
+    two.pool.hear(clock(), "bell")
+    two.call(1)
+    brought = two.pool.compose(clock())
+    assert brought is not None
+    (answer,) = store.exchange([(KEY, brought)])
+    one.pool.release(clock(), held)
+    one.carry()  # which calls it
+    two.pool.come()
+    two.pool.take_answer(clock(), answer, clock(), clock())
+    assert two.pool.wants(clock())

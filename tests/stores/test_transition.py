@@ -21,7 +21,7 @@ from throttle.stores.protocol import (
     Presence,
     Sent,
 )
-from throttle.stores.transition import BEAT_US, LEASE_US, PLACE_US, PoolState, exchange
+from throttle.stores.transition import BEAT_US, DEAD_MOST, LEASE_US, PLACE_US, PoolState, exchange
 
 MINUTE_US = 60_000_000
 START_US = 1_000_000_000_000
@@ -48,6 +48,10 @@ class World:
         brought = replace(brought, definition=self.definition, presence=Presence("l"), **more)  # type: ignore[arg-type]
         self.state, self.answer = exchange(self.state, self.now_us, brought)
         return tuple(grant.wait_us for grant in self.answer.grants)
+
+    def calls(self) -> list[str]:
+        """Returns whose bells are to be rung after the last exchange."""
+        return list(self.answer.called)
 
     def level(self, line: int) -> int:
         assert self.state is not None
@@ -259,3 +263,73 @@ def test_who_stops_asking_for_a_place_leaves_the_line() -> None:
     world.bring("two", ask(1, 0), places=1)
     world.now_us += PLACE_US
     assert world.bring("one", ask(1, 0), places=1, holds=0) == (0,)
+
+
+def test_whose_exchange_asks_for_no_place_leaves_the_line() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0), places=1)
+    world.bring("two", places=1, holds=0)
+    assert world.bring("one", ask(1, 0), places=1, holds=0) == (0,)
+
+
+def test_who_has_a_bell_is_called_once_when_its_turn_has_come() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0), places=1, bell="2")
+    world.bring("three", ask(1, 0), places=1, bell="3")
+    assert world.calls() == []
+    world.now_us += LEASE_US - 1  # it needn't ask meanwhile
+    world.bring("one", places=1, holds=0)
+    assert world.calls() == ["2"]
+    world.bring("one", places=1, holds=0)
+    assert world.calls() == []
+    assert world.bring("three", ask(1, 0), places=1, bell="3") == ()
+    assert world.bring("two", ask(1, 0), places=1) == (0,)
+    world.bring("two", places=1, holds=0)
+    assert world.calls() == ["3"]
+
+
+def test_who_is_called_and_does_not_come_leaves_the_line_to_the_next() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("dead", ask(1, 0), places=1, bell="2")
+    world.bring("three", ask(1, 0), places=1, bell="3")
+    world.bring("one", places=1, holds=0)
+    assert world.calls() == ["2"]
+    world.now_us += PLACE_US
+    assert world.bring("three", ask(1, 0), places=1) == (0,)
+
+
+def test_a_place_that_a_dead_process_held_calls_who_is_in_line() -> None:
+    world = World()
+    world.bring("dead", ask(1, 0), places=1)
+    world.now_us += LEASE_US - 1_000_000
+    world.bring("two", ask(1, 0), places=1, bell="2")
+    world.now_us += 1_000_000
+    world.bring("three", places=1)
+    assert world.calls() == ["2"]
+
+
+def test_a_process_that_leaves_is_forgotten_and_its_places_are_free() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0), places=1, bell="2")
+    assert world.answer.processes == 2
+    world.bring("one", places=1, holds=1, leaves=True)
+    assert world.answer.processes == 1
+    assert world.calls() == ["2"]
+    assert world.state is not None
+    assert list(world.state.processes) == list(world.state.replies) == ["two"]
+
+
+def test_of_the_dead_only_so_many_are_remembered() -> None:
+    world = World()
+    for number in range(2 * DEAD_MOST):
+        world.bring(f"p{number}", ask(1, 0))
+        world.now_us += 1000
+    world.now_us += LEASE_US
+    world.bring("living", ask(1, 0))
+    assert world.state is not None
+    assert list(world.state.processes) == [f"p{number}" for number in range(DEAD_MOST, 2 * DEAD_MOST)] + ["living"]
+    assert world.state.replies.keys() == world.state.processes.keys()

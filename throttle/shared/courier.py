@@ -9,6 +9,7 @@ pools in one go.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
@@ -17,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from multiprocessing import util
 from typing import TYPE_CHECKING, Final
 
 from throttle.errors import StoreError
@@ -24,7 +26,7 @@ from throttle.shared import OnStoreError
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
 from throttle.shared.standin import StandIn
-from throttle.stores.protocol import Answer, Exchange, Store
+from throttle.stores.protocol import Answer, BellStore, Exchange, Store
 
 if TYPE_CHECKING:
     from throttle.limiter import Limiter
@@ -37,6 +39,10 @@ LOOK_S: Final = 0.5
 """How often an idle courier looks whether somebody must be shown that this process lives."""
 LINGER_S: Final = 5.0
 """How long an idle courier waits for more to carry before its thread ends."""
+LEAVE_S: Final = 2.0
+"""How long a process that ends takes at most to tell its stores."""
+BUSY_S: Final = 0.002
+"""How often a process that ends looks whether somebody else still carries."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 5.0
 """After what time a store that is away is tried again, doubling."""
 
@@ -58,6 +64,7 @@ class Courier:
         self._posted: dict[SharedGate, None] = {}
         self._carrier = 0  # the thread that carries; 0: nobody
         self._gates: weakref.WeakSet[SharedGate] = weakref.WeakSet()
+        self._by_word: weakref.WeakValueDictionary[str, SharedGate] = weakref.WeakValueDictionary()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._away: StandIn | None = None
@@ -65,6 +72,8 @@ class Courier:
         self._retry_at = 0.0
         self._complained = False
         self._carried_at = 0.0
+        self._leaves = False
+        _COURIERS.add(self)
 
     def serve(self, limiter: Limiter) -> None:
         """Serve a limiter, which is held weakly."""
@@ -94,6 +103,22 @@ class Courier:
         if self._carry_alone(limiter) and self._posted:
             with self._bell:
                 self._bell.notify()
+
+    def leave(self, end: float) -> None:
+        """Take leave of the store, as this process ends: what it holds comes back at once. Not where the store is away,
+        or busy until `end` on the monotonic clock, in seconds.
+        """
+        limiter = self._limiter()
+        if limiter is None or self._complained or self._pid != os.getpid():
+            return
+        self._leaves = True
+        with limiter._lock:
+            gates = list(self._gates)
+            for gate in gates:
+                gate.shared.leave()
+        while self._leaves and (gates := [gate for gate in gates if gate.shared.leaves]) and time.monotonic() < end:
+            if not self._carry_alone(limiter, gates):
+                time.sleep(BUSY_S)
 
     def start_anew(self) -> tuple[str, str]:
         """After a fork: another process, without a thread yet. Returns what it is called from now on."""
@@ -129,6 +154,8 @@ class Courier:
                 idle = time.monotonic() - self._carried_at > LINGER_S
                 gone = self._limiter() is None
                 if not self._carrier and (gone or (idle and not self._posted and not self._complained)):
+                    for gate in list(self._gates):
+                        gate.shared.bell = ""
                     self.store.close()  # under the bell, before another thread may use it
                     self._thread = None
                     return
@@ -194,15 +221,22 @@ class Courier:
             self._fail(limiter, [gate for gate, _ in batch], error)
             return
         news: list[tuple[SharedPool, str]] = []
+        called: list[str] = []
         with limiter._lock:
             now_us = limiter._clock()
             for (gate, _), answer in zip(batch, answers, strict=True):
                 gate.deliver(now_us, answer, sent_us, now_us)
                 news += [(gate.shared, line) for line in gate.shared.news]
                 gate.shared.news.clear()
+                called += [bell for bell in answer.called if bell != gate.shared.bell]
+            deaf = [gate for gate, _ in batch if gate.shared.wants_bell(now_us)]
         limiter._carry_out_notes()
         if self._away is None:
             self._take_back()
+            if called and isinstance(self.store, BellStore):
+                self.store.ring(called)
+            if deaf:
+                self._hear(limiter, deaf)
         for pool, line in news:
             logger.warning("pool %s: %s", pool.name, line)
 
@@ -218,9 +252,42 @@ class Courier:
             raise StoreError(f"store {store!r} gave {len(answers)} answers to {len(wants)} exchanges")
         return answers
 
+    # places that come free
+
+    def _hear(self, limiter: Limiter, gates: list[SharedGate]) -> None:
+        """Have others call by a bell, where the store has any. A place may have come free meanwhile, so who has got one
+        asks again.
+        """
+        address = self.store.hear(self._on_call) if isinstance(self.store, BellStore) else ""
+        with limiter._lock:
+            now_us = limiter._clock()
+            for gate in gates:
+                word = f"{id(gate):x}"
+                self._by_word[word] = gate
+                gate.shared.hear(now_us, f"{address}/{word}" if address else "")
+                gate.arm(now_us)
+
+    def _on_call(self, word: str) -> None:
+        limiter = self._limiter()
+        if limiter is None:
+            return
+        with limiter._lock:
+            now_us = limiter._clock()
+            called = self._by_word.get(word)
+            for gate in list(self._gates) if not word else [called] if called is not None else []:
+                if word:
+                    gate.shared.come()
+                else:
+                    gate.shared.hear(now_us, "")
+                gate.arm(now_us)
+        limiter._carry_out_notes()
+
     # a store that is away
 
     def _fail(self, limiter: Limiter, gates: list[SharedGate], error: StoreError) -> None:
+        if self._leaves:
+            self._leaves = False
+            return
         if not self._complained:
             self._complained = True
             consequence = _CONSEQUENCES[self._policy]
@@ -279,3 +346,22 @@ _CONSEQUENCES: Final = {
 
 def _new_process() -> tuple[str, str]:
     return secrets.token_hex(6), f"{socket.gethostname()}:{os.getpid()}"
+
+
+_COURIERS: weakref.WeakSet[Courier] = weakref.WeakSet()
+"""Every courier of the process, each of which takes leave when it ends."""
+
+
+@atexit.register
+def _leave() -> None:
+    end = time.monotonic() + LEAVE_S
+    for courier in list(_COURIERS):
+        courier.leave(end)
+
+
+def _leave_when_worker_ends(_: object) -> None:
+    util.Finalize(None, _leave, exitpriority=0)
+
+
+# workers of multiprocessing that were forked end without a word, but for what is left to it
+util.register_after_fork(Courier, _leave_when_worker_ends)

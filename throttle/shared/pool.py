@@ -64,12 +64,15 @@ BATCH: Final = 64
 AHEAD_US: Final = 20_000
 """How far ahead calls are reserved beyond the first that waits: two of the longest round trips within a rack."""
 PLACE_EVERY_US: Final = 100_000
-"""Who is in line for a place asks again so often, as nobody can tell when one comes free in another process."""
+"""Who is in line for a place and can't be called asks again so often."""
+DEAF_US: Final = 60_000_000
+"""How long a process whose bell was not heard goes without one."""
 STALE_US: Final = 500_000
 """A ticket that is so late for its instant is reserved anew."""
 LESSON_EVERY_US: Final = 50_000
 """What was learned is told so often at most."""
 PRESENCE_EVERY_US: Final = 1_000_000
+"""A process that exchanges anything shows itself so often."""
 BEAT_EVERY_US: Final = 2_000_000
 """A process that holds leases or has calls out shows itself so often; less than the transition's `BEAT_US`."""
 KEEP_WINDOWS: Final = 2
@@ -113,6 +116,7 @@ class SharedPool(Pool):
         self.clock = StoreClock()
         self.processes = 1
         self.answer: Answer | None = None
+        self.bell = ""
         self.news: list[str] = []
         self._out: Out | None = None
         self._unanswered = False
@@ -130,6 +134,11 @@ class SharedPool(Pool):
         self._told_at_us = -NEVER
         self._told_holds = 0
         self._no_place_until_us = 0
+        self._in_line = False  # for a place
+        self._was_called = False  # since the last exchange was composed
+        self._comes_uncalled = False
+        self._hears_at_us = 0
+        self._leaves = False
         self._joined = False
         self._digest = ""
         self._spent: Sequence[StoredLine] = ()
@@ -256,7 +265,9 @@ class SharedPool(Pool):
         """Tell whether there is anything to exchange now."""
         if self._out is not None:
             return self._unanswered and self.waiting > 0
-        if self._changes or self._sent or self._pause_until_us:
+        if self._changes or self._sent or self._pause_until_us or self._leaves:
+            return True
+        if self._in_line and not self.waiting:
             return True
         if self._places is not None and self._holds() != self._told_holds:
             return True
@@ -280,7 +291,7 @@ class SharedPool(Pool):
             return self._out.exchange
         if not self.wants(now_us) and not self.beat_due(now_us):
             return None
-        tickets = list(self._to_ask(now_us))
+        tickets = list(self._to_ask(now_us, in_line=self._in_line)) if not self._leaves else []
         most = MOST_FIGURES // (1 + LINES * len(self._lines))
         changes, left = self._changes[:most], self._changes[most:]
         # a lesson reckons with all changes
@@ -305,7 +316,13 @@ class SharedPool(Pool):
             keep_us=self._keep_us,
             places=self._most(),
             holds=self._holds(),
+            bell=self.bell,
+            leaves=self._leaves and not left and len(self._sent) <= most,
         )
+        if exchange.leaves:
+            self._leaves, self._shown_at_us = False, -NEVER  # who comes back after all shows itself again
+        self._comes_uncalled = self._in_line and 0 < self._no_place_until_us <= now_us
+        self._in_line = self._was_called = False  # but for what the answer says, and who calls meanwhile
         self._told_holds = exchange.holds
         self._changes, self._sent, self._pause_until_us = left, self._sent[most:], 0
         self._out = Out(exchange, tickets)
@@ -330,11 +347,49 @@ class SharedPool(Pool):
         for ticket, ask, grant in zip(out.tickets, out.exchange.asks, answer.grants, strict=False):
             self._take_grant(now_us, ticket, ask, grant)
         self._told_holds += sum([grant.at_us >= 0 for grant in answer.grants])
+        if self.bell and self._comes_uncalled and self._told_holds > out.exchange.holds:
+            self.hear(now_us, "")  # a place was free, and nobody rang
         if answer.full:
-            self._no_place_until_us = now_us + PLACE_EVERY_US
             for ticket in out.tickets[len(answer.grants) :]:
-                if ticket in self._at_once and ticket.state == WAITING:
+                if ticket.state != WAITING:
+                    continue
+                if ticket in self._at_once:
                     self._turn_away(now_us, ticket)
+                else:
+                    self._in_line = True
+            self._no_place_until_us = now_us + (BEAT_EVERY_US if self.bell else PLACE_EVERY_US)
+        if self._was_called or self.bell in answer.called:
+            self._no_place_until_us = 0
+
+    def wants_bell(self, now_us: int) -> bool:
+        """Tell whether it would be of use if others could call this process."""
+        return self._in_line and not self.bell and now_us >= self._hears_at_us
+
+    def hear(self, now_us: int, bell: str) -> None:
+        """From now on others call by this bell; "": nobody does, for a while."""
+        self.bell = bell
+        if bell:
+            self.come()
+        else:
+            self._hears_at_us = now_us + DEAF_US
+            self._no_place_until_us = min(self._no_place_until_us, now_us + PLACE_EVERY_US)
+
+    def come(self) -> None:
+        """Another process calls: a place may be free, though the answer that is under way will say that none was."""
+        self._no_place_until_us = 0
+        self._was_called = True
+
+    @property
+    def leaves(self) -> bool:
+        """Whether this process ends, and the store doesn't know yet."""
+        return self._leaves or (self._out is not None and self._out.exchange.leaves)
+
+    def leave(self) -> None:
+        """This process ends: reservations are given back, and the store forgets it with the next exchange."""
+        if self.exchanges:
+            for ticket in list(self._reserved):
+                self._unreserve(ticket)
+            self._leaves = True
 
     def give_up(self) -> Out | None:
         """Another store answers from now on: what is out is asked anew there, and reservations that stand are charges
@@ -395,7 +450,12 @@ class SharedPool(Pool):
         """
         if lost is None:
             brought = Exchange(
-                self.process, self.exchanges, self._digest, keep_us=self._keep_us, holds=self._holds(), places=self._most()
+                self.process,
+                self.exchanges,
+                self._digest,
+                keep_us=self._keep_us,
+                places=self._most(),
+                holds=self._holds(),
             )
         else:
             brought = replace(lost.exchange, asks=(), lesson=None, definition=None)
@@ -419,6 +479,7 @@ class SharedPool(Pool):
         self._charged.clear()
         self._changes, self._sent, self._held, self._pause_until_us = [], [], ([], [], ()), 0
         self._shown_at_us, self._unanswered, self._no_place_until_us = -NEVER, False, 0
+        self.bell, self._in_line, self._hears_at_us, self._leaves = "", False, 0, False
 
     # inside
 
@@ -473,9 +534,12 @@ class SharedPool(Pool):
     def _presence(self) -> Presence:
         return Presence(self.label, self.waiting, self.under_way, self.admitted, self.refused_calls)
 
-    def _to_ask(self, now_us: int) -> Iterator[Ticket]:
-        """Find those in front that are to be reserved now."""
-        if now_us < self.paused_until_us or now_us < self._no_place_until_us:
+    def _to_ask(self, now_us: int, *, in_line: bool = False) -> Iterator[Ticket]:
+        """Find those in front that are to be reserved now. Who is `in_line` for a place asks for one with every
+        exchange, and so stays there.
+        """
+        is_called = now_us >= self._no_place_until_us
+        if now_us < self.paused_until_us or not (is_called or in_line):
             return
         if self._reserved:
             passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
@@ -483,7 +547,7 @@ class SharedPool(Pool):
                 if reserved.at_us > now_us + AHEAD_US and ticket not in passed_over:
                     return
         asked: list[Ticket] = []
-        most = 1 if self._breaker.probing else BATCH
+        most = BATCH if is_called and not self._breaker.probing else 1
         for ticket in self._queue:
             if ticket.state != WAITING or ticket in self._reserved:
                 continue

@@ -34,6 +34,7 @@ from throttle.stores.protocol import (
     Sent,
     Store,
 )
+from throttle.stores.transition import DEAD_MOST, LEASE_US
 
 __all__ = ["Clock", "check_store", "script"]
 
@@ -70,6 +71,11 @@ def check_store(make: Callable[[Callable[[], int]], Store], *, seeds: Iterable[i
                 (wanted,) = model.exchange([(key, brought)])
                 (got,) = store.exchange([(key, brought)])
                 _compare(seed, step, brought, wanted, got)
+        clock.now_us = START_US
+        for step, (key, brought) in enumerate(_crowd(clock)):
+            (wanted,) = model.exchange([(key, brought)])
+            (got,) = store.exchange([(key, brought)])
+            _compare(-1, step, brought, wanted, got)
     finally:
         store.close()
 
@@ -115,6 +121,8 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
             ahead_us=draw.choice((0, 50_000)),
             places=places,
             holds=draw.choice((0, 0, 1, 2, 5)),
+            bell=draw.choice(("", f"here/{process}")),
+            leaves=draw.random() < 0.05,
         )
         if state is not None and len(state.lines) == width and draw.random() < 0.3:
             brought = replace(brought, lesson=_lesson(draw, clock.now_us, known, [line.spent for line in state.lines]))
@@ -123,6 +131,23 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
         if draw.random() < 0.5:  # what has been written must be found again however it came
             brought = replace(brought, presence=Presence("p:2"))
         yield key, brought
+
+
+def _crowd(clock: Clock) -> Iterable[tuple[str, Exchange]]:
+    """Make exchanges of many processes, each of which comes once and is heard of no more, but for some that come back
+    and bring the same again.
+    """
+    draw = random.Random("crowd")
+    key = f"conformance-crowd-{draw.randrange(1 << 40):x}"
+    known = Definition("crowd", "1", (Line(1, 1, 10**6, 10**6),))
+    for number in range(3 * DEAD_MOST):
+        brought = Exchange(
+            f"p{number}", 1, "crowd", asks=(Ask((1,)),), presence=Presence("p"), definition=known, places=4, holds=1
+        )
+        yield key, brought
+        clock.now_us += draw.choice((0, 0, 0, 1, 50_000, LEASE_US // 20, LEASE_US))
+    for number in range(0, 3 * DEAD_MOST, 5):
+        yield key, Exchange(f"p{number}", 1, "crowd", asks=(Ask((1,)),), presence=Presence("p"))
 
 
 def _definition(draw: random.Random, name: str) -> Definition:

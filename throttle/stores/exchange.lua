@@ -7,10 +7,10 @@
 --
 -- KEYS: 1 the state, 2 processes, 3 leases; all in one hash slot. Of the state, h is the head, l the lines (six figures
 -- each), d the definition's digest, t its text, b the lesson's, r:PROCESS the last reply to a process, n who holds how many
--- places, q who is in line for one and when it last asked.
+-- places, q who is in line for one, until when, and by which bell it is called ("-": by none).
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
-local FORGET_US, PLACE_US = 600000000, 1000000
+local FORGET_US, PLACE_US, DEAD_MOST = 600000000, 1000000, 64
 local READY, WANTED, OTHER = 0, 1, 2
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -27,11 +27,12 @@ local function pack(list, n)
 end
 
 local process, digest, presence, lesson_text, definition_text = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
+local bell = ARGV[7]
 local brought = numbers(ARGV[3])
 local number, version, ahead_us, keep_ms, pause_until_us, now_us = unpack(brought, 1, 6)
-local width, sent, changes, asks, told_lines, defined, places, holds = unpack(brought, 7, 14)
+local width, sent, changes, asks, told_lines, defined, places, holds, leaves = unpack(brought, 7, 15)
 -- what comes before each part
-local sent_from = 14
+local sent_from = 15
 local changes_from = sent_from + sent * (1 + width)
 local asks_from = changes_from + changes * (1 + width)
 local lesson_from = asks_from + asks * (1 + width)
@@ -66,16 +67,18 @@ local function define()
   lines, last = list, EACH * (defined - 1)
 end
 
--- a list of processes, each with a figure, in order
-local function pairs_of(text)
+-- a list of processes, each with a figure and a word, in order
+local function list_of(text)
   local list = {}
-  for name, figure in string.gmatch(text or '', '(%S+) (%S+)') do list[#list + 1] = {name, tonumber(figure)} end
+  for name, figure, word in string.gmatch(text or '', '(%S+) (%S+) (%S+)') do
+    list[#list + 1] = {name, tonumber(figure), word}
+  end
   return list
 end
 
 local function text_of(list)
   local words = {}
-  for i, entry in ipairs(list) do words[i] = string.format('%s %.0f', entry[1], entry[2]) end
+  for i, entry in ipairs(list) do words[i] = string.format('%s %.0f %s', entry[1], entry[2], entry[3]) end
   return table.concat(words, ' ')
 end
 
@@ -169,27 +172,31 @@ if presence ~= '' then
 end
 
 if now_us >= sweep_at_us then
-  local dead, alive, forgotten = {}, {}, {}
+  local dead, alive, forgotten, latest = {}, {}, {}, {}
   local all = redis.call('HGETALL', KEYS[2])
   processes = 0
   for i = 1, #all, 2 do
     local seen_us = tonumber(string.match(all[i + 1], '%S+'))
     if seen_us <= now_us - LEASE_US then
       dead[all[i]] = seen_us
-      if seen_us <= now_us - FORGET_US then
-        forgotten[all[i]] = true
-        redis.call('HDEL', KEYS[2], all[i])
-        redis.call('HDEL', KEYS[1], 'r:' .. all[i])
-        if all[i] == process then reply = false end
-      end
+      latest[#latest + 1] = {seen_us, all[i]}
     else
       alive[all[i]] = true
       processes = processes + 1
     end
   end
+  table.sort(latest, function(a, b) return a[1] > b[1] or (a[1] == b[1] and a[2] < b[2]) end)
+  for i, entry in ipairs(latest) do
+    if i > DEAD_MOST or entry[1] <= now_us - FORGET_US then
+      forgotten[entry[2]] = true
+      redis.call('HDEL', KEYS[2], entry[2])
+      redis.call('HDEL', KEYS[1], 'r:' .. entry[2])
+      if entry[2] == process then reply = false end
+    end
+  end
   if holders then
     local still = {}
-    for _, entry in ipairs(pairs_of(holders)) do
+    for _, entry in ipairs(list_of(holders)) do
       if alive[entry[1]] then still[#still + 1] = entry end
     end
     holders = text_of(still)
@@ -211,7 +218,7 @@ if now_us >= sweep_at_us then
   sweep_at_us = now_us + SWEEP_US
 end
 
-local grants, full = '', 0
+local grants, full, called, has_left = '', 0, {}, false
 if reply and struct.unpack('<d', reply) == number then
   grants = string.sub(reply, 9)
 else
@@ -277,16 +284,16 @@ else
   local free, taken, others, before, after, was_in_line, waits_for_place = asks, 0, {}, {}, {}, false, false
   if places > 0 then
     free = places - holds
-    for _, entry in ipairs(pairs_of(holders)) do
+    for _, entry in ipairs(list_of(holders)) do
       if entry[1] ~= process then
         others[#others + 1] = entry
         free = free - entry[2]
       end
     end
-    for _, entry in ipairs(pairs_of(in_line)) do
-      if entry[2] > now_us - PLACE_US then
+    for _, entry in ipairs(list_of(in_line)) do
+      if entry[2] > now_us then
         if entry[1] == process then
-          was_in_line = entry
+          was_in_line = true
         elseif was_in_line then
           after[#after + 1] = entry
         else
@@ -352,17 +359,41 @@ else
   grants = pack(granted, n)
 
   if places > 0 then
-    others[#others + 1] = {process, holds + taken}
-    if asks > 0 and (taken > 0 or full == 0) then was_in_line = false end
-    if was_in_line then before[#before + 1] = waits_for_place and {process, now_us} or was_in_line end
-    for _, entry in ipairs(after) do before[#before + 1] = entry end
-    if waits_for_place and not was_in_line then before[#before + 1] = {process, now_us} end
+    if leaves == 0 then
+      others[#others + 1] = {process, holds + taken, '-'}
+      free = free + #before - taken
+    else
+      free = free + #before + holds
+      waits_for_place = false
+    end
+    local entry = {process, now_us + PLACE_US, '-'}
+    if bell ~= '' then entry = {process, now_us + LEASE_US, bell} end
+    local keeps = waits_for_place and was_in_line and taken == 0
+    if keeps then before[#before + 1] = entry end
+    for _, other in ipairs(after) do before[#before + 1] = other end
+    if waits_for_place and not keeps then before[#before + 1] = entry end
+    for i = 1, min(#before, free) do
+      if before[i][3] ~= '-' then
+        called[#called + 1] = before[i][3]
+        before[i] = {before[i][1], now_us + PLACE_US, '-'}
+      end
+    end
     redis.call('HSET', KEYS[1], 'n', text_of(others), 'q', text_of(before))
+  end
+
+  if leaves == 1 then
+    local seen = redis.call('HGET', KEYS[2], process)
+    if seen and tonumber(string.match(seen, '%S+')) > sweep_at_us - SWEEP_US - LEASE_US then
+      processes = processes - 1
+    end
+    redis.call('HDEL', KEYS[2], process)
+    has_left = true
   end
 end
 
 local kept_lines = pack(lines, last + EACH)
 redis.call('HSET', KEYS[1], 'h', head(), 'l', kept_lines, 'r:' .. process, struct.pack('<d', number) .. grants)
+if has_left then redis.call('HDEL', KEYS[1], 'r:' .. process) end
 if presence ~= '' or defined > 0 or held_pause_us > now_us then
   -- what waits or pauses longer than anybody usually comes by is kept for as long as it takes
   local still_ms = keep_ms + max(0, ceil((max(clock_us, held_pause_us) - now_us) / 1000))
@@ -372,5 +403,6 @@ end
 local answer = struct.pack(
   '<dddddddd', READY, now_us, clock_us, held_version, held_pause_us, processes, full, #grants / 24
 ) .. grants .. kept_lines
-if held_version == version then return answer end
-return {answer, redis.call('HGET', KEYS[1], 'b')}
+if #called == 0 and held_version == version then return answer end
+local lesson = held_version ~= version and redis.call('HGET', KEYS[1], 'b') or ''
+return {answer, lesson, table.concat(called, ' ')}

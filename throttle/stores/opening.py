@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from throttle.errors import StoreError
 from throttle.stores.protocol import Store
 
-__all__ = ["NAMESPACE", "StoreAddress", "open_store"]
+__all__ = ["NAMESPACE", "StoreAddress", "open_store", "without_password"]
 
 NAMESPACE = "throttle"
 """What keys begin with, unless the URL says otherwise."""
@@ -76,7 +76,7 @@ class StoreAddress:
 
             return MemoryStore()
         raise StoreError(
-            f"store {self.url!r}: write memory://, sqlite:///path, redis://host:6379/0, rediss://…, "
+            f"store {without_password(self.url)!r}: write memory://, sqlite:///path, redis://host:6379/0, rediss://…, "
             "redis+sentinel://host:26379/NAME/0 or redis+cluster://host:6379"
         )
 
@@ -90,6 +90,16 @@ def open_store(url: str) -> Store:
     return StoreAddress.parse(url).open()
 
 
+def without_password(url: str) -> str:
+    """Write a store's URL for people: without user, password and whatever else is secret."""
+    base, _, query = url.partition("?")
+    scheme, colon, rest = base.partition("://")  # by hand: taken apart and joined again, a URL loses slashes
+    place, slash, path = rest.partition("/")
+    shown = f"{scheme}{colon}{place.rpartition('@')[2]}{slash}{path}"
+    known = [(name, value) for name, value in parse_qsl(query) if "password" not in name]
+    return f"{shown}?{urlencode(known)}" if known else shown
+
+
 def _sqlite(address: StoreAddress) -> Store:
     from throttle.stores.sqlite import SqliteStore
 
@@ -97,8 +107,8 @@ def _sqlite(address: StoreAddress) -> Store:
     path = unquote(parts.path)
     if parts.netloc or path in ("", "/"):
         raise StoreError(
-            f"store {address.url!r}: write sqlite:///relative/path or sqlite:////absolute/path, with three or four "
-            "slashes"
+            f"store {without_password(address.url)!r}: write sqlite:///relative/path or sqlite:////absolute/path, "
+            "with three or four slashes"
         )
     # as elsewhere: three slashes and a relative path, four and an absolute one
     return SqliteStore(Path(path[1:]), timeout_s=address.timeout_s)

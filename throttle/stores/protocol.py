@@ -12,9 +12,9 @@ microseconds a tick has is up to each line; see `Line`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "MODULUS",
@@ -23,6 +23,7 @@ __all__ = [
     "WANTED",
     "Answer",
     "Ask",
+    "BellStore",
     "Change",
     "Definition",
     "Exchange",
@@ -188,6 +189,8 @@ class Exchange:
         places: how many calls of all processes may be under way at once; 0 for any number.
         holds: how many of them are this process's, those that are reserved counted in. It is told outright at each
             exchange, so that nothing is to be made good when a process dies or an answer is lost.
+        bell: a word by which this process is called when a place comes free for it; "" where it asks again by itself.
+        leaves: it ends, and is to be forgotten.
     """
 
     process: str
@@ -205,6 +208,8 @@ class Exchange:
     keep_us: int = 3_600_000_000
     places: int = 0
     holds: int = 0
+    bell: str = ""
+    leaves: bool = False
 
 
 class Grant(NamedTuple):
@@ -237,7 +242,8 @@ class Answer:
         lesson: its text, where it is newer than the one the process knows.
         definition: digest and text of the one that holds, where it is another.
         full: whether a call wasn't tried because no place was free for it. If it may wait, the process is in line for
-            one then, as long as it asks again within `PLACE_US`.
+            one then, until its next exchange asks for nothing.
+        called: the bells of those for whom a place came free; whoever gets this answer rings them.
     """
 
     status: int
@@ -251,6 +257,7 @@ class Answer:
     lesson: str | None = None
     definition: tuple[str, str] | None = None
     full: bool = False
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +301,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections. The store can be used again afterwards."""
+
+
+@runtime_checkable
+class BellStore(Store, Protocol):
+    """A store through which processes can call one another, so that nobody has to ask whether a place came free."""
+
+    def hear(self, called: Callable[[str], None]) -> str:
+        """Begin to hear, until `close`; returns by what address, a word, or "" where that can't be done.
+
+        `called` is called in a thread of the store's own with what comes after the address's last slash, and with ""
+        when it may have missed something.
+        """
+
+    def ring(self, bells: Sequence[str]) -> None:
+        """Ring bells: addresses, each with a slash and a word after it. Best effort: one that isn't heard costs its
+        process a moment, and nothing is raised.
+        """

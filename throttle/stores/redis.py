@@ -6,19 +6,25 @@ forgotten is sent again. Exchanges are numbered, so that trying again does nothi
 
 But in a cluster, one connection of redis-py's is held and written to directly: its pool and its bookkeeping for each
 command cost as much as the rest of the round trip.
+
+Processes call one another by messages on channels, each of which one process subscribes to as long as its calls wait
+for a place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from throttle.errors import StoreError
+from throttle.stores.opening import without_password
 from throttle.stores.protocol import Answer, Exchange, PoolReport
 from throttle.stores.wire import ARGUMENTS, arguments_of, read_answer, read_report
 
@@ -27,6 +33,10 @@ __all__ = ["RedisStore"]
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 PARTS: Final = ("", ":p", ":l")
+
+CHANNEL: Final = "throttle-bell-"
+LOOK_S: Final = 1.0
+"""How often an ear looks whether it is still wanted."""
 
 Call = tuple[str, list[str | bytes]]
 """A pool's key, and the arguments of the script."""
@@ -61,11 +71,12 @@ class RedisStore:
         self._url = url
         self.timeout_s = timeout_s
         self._clock = clock
-        self._shown = _without_password(url)
+        self._shown = without_password(url)
         self._cluster = "+cluster" in urlsplit(url).scheme
         self._sentinels: Any = None
         self._client: Any = None
         self._line: Any = None
+        self._ear: _Ear | None = None
         self._pid = os.getpid()
         self._inherited: list[Any] = []
         self._script, self._sha = _script()
@@ -89,8 +100,34 @@ class RedisStore:
         except (self._redis.RedisError, OSError) as error:
             raise self._error(error) from error
 
+    def hear(self, called: Callable[[str], None]) -> str:
+        self._leave_to_parent()
+        if self._ear is not None and self._ear.is_deaf:
+            self._ear = None
+        if self._ear is None:
+            try:
+                client = self._client = self._client or self._connect()
+                self._ear = _Ear(client, called, self.timeout_s)
+            except (self._redis.RedisError, OSError):  # what is wrong will be told at the next exchange, if it matters
+                return ""
+        return self._ear.channel
+
+    def ring(self, bells: Sequence[str]) -> None:
+        self._leave_to_parent()
+        messages = [bell.rpartition("/")[::2] for bell in bells]
+        with contextlib.suppress(self._redis.RedisError, OSError):
+            if self._line is None:  # a cluster
+                for channel, word in messages:
+                    self._client.publish(channel, word)
+            else:
+                packed = [b"*3\r\n" + _packed(("PUBLISH", channel, word)) for channel, word in messages]
+                self._read(self._line.connection, b"".join(packed), len(packed))
+
     def close(self) -> None:
         self._leave_to_parent()
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            ear.close()
         line, self._line = self._line, None
         client, self._client = self._client, None
         if line is not None:
@@ -102,8 +139,9 @@ class RedisStore:
         """After a fork, connect anew: whoever read from the parent's connection would take the parent's answers."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._inherited.append((self._line, self._client, self._sentinels))  # not to be closed either
-            self._line = self._client = self._sentinels = None
+            # not to be closed either
+            self._inherited.append((self._line, self._client, self._sentinels, self._ear))
+            self._line = self._client = self._sentinels = self._ear = None
 
     def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
         self._leave_to_parent()
@@ -235,6 +273,39 @@ class RedisStore:
         return StoreError(f"store {self._shown}: {text}{': ' if remedy else ''}{remedy}")
 
 
+class _Ear:
+    """A subscription to a channel of its own, which a thread of redis-py's listens to."""
+
+    def __init__(self, client: Any, called: Callable[[str], None], timeout_s: float) -> None:
+        """Subscribe, and wait until that is done. Raises what redis-py raises."""
+        self.channel = CHANNEL + secrets.token_hex(6)
+        self.is_deaf = False
+        self._called: Callable[[str], None] | None = called
+        subscription = client.pubsub()
+        try:
+            subscription.subscribe(**{self.channel: self._on_message})
+            if subscription.get_message(timeout=timeout_s) is None:
+                raise TimeoutError
+        except BaseException:
+            subscription.close()
+            raise
+        self._thread = subscription.run_in_thread(LOOK_S, daemon=True, exception_handler=self._on_error)
+
+    def close(self) -> None:
+        self._called = None
+        self._thread.stop()
+
+    def _on_message(self, message: Any) -> None:
+        if self._called is not None:
+            self._called(message["data"].decode("ascii", "replace"))
+
+    def _on_error(self, error: BaseException, subscription: Any, thread: Any) -> None:
+        self.is_deaf = True
+        thread.stop()
+        if self._called is not None:
+            self._called("")
+
+
 def _keys(key: str) -> list[str]:
     return [f"{{{key}}}{part}" for part in PARTS]
 
@@ -278,10 +349,3 @@ def _nodes(netloc: str, port: int) -> list[tuple[str, int]]:
 def _credentials(netloc: str) -> dict[str, str]:
     user, _, password = netloc.rpartition("@")[0].partition(":")
     return {k: unquote(v) for k, v in (("username", user), ("password", password)) if v}
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    query = urlencode([(k, v[0]) for k, v in parse_qs(parts.query).items() if "password" not in k])
-    return urlunsplit((parts.scheme, place, parts.path, query, ""))

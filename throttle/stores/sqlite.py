@@ -6,6 +6,8 @@ moments may be lost, and the levels of a machine that was down don't matter any 
 
 Who finds the lock taken tries again after a moment drawn at random, so that all who wait have the same chance. SQLite's
 own handler waits longer each time: with many processes, those that have waited longest then come last.
+
+A file can't call anybody, so the processes do that themselves, see bells.py.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Final, TypeVar
 
 from throttle.bucket import NEVER
 from throttle.errors import StoreError
+from throttle.stores.bells import LoopbackBells
 from throttle.stores.protocol import Answer, Exchange, PoolReport
 from throttle.stores.transition import PoolState, exchange
 
@@ -60,6 +63,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._inherited: list[sqlite3.Connection] = []
         self._clean_at_s = 0.0
+        self._bells = LoopbackBells()
         self._known: dict[str, tuple[str, PoolState]] = {}
 
     def exchange(self, wants: Sequence[tuple[str, Exchange]]) -> list[Answer]:
@@ -74,7 +78,17 @@ class SqliteStore:
 
         return self._guarded(read)
 
+    def hear(self, called: Callable[[str], None]) -> str:
+        return self._bells.hear(called)
+
+    def ring(self, bells: Sequence[str]) -> None:
+        self._bells.ring(bells)
+
     def close(self) -> None:
+        self._bells.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             if self._pid == os.getpid():
@@ -126,7 +140,7 @@ class SqliteStore:
             return act(self._open())
         except sqlite3.Error as error:
             if not isinstance(error, sqlite3.OperationalError):
-                self.close()
+                self._disconnect()
             raise StoreError(f"store sqlite:///{self.path}: {_explain(error)}") from error
         except (ValueError, TypeError, IndexError) as error:
             raise StoreError(
@@ -138,7 +152,7 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._pid != os.getpid():  # a connection must not be used, nor even closed, across a fork
-            self.close()
+            self._disconnect()
             self._pid = os.getpid()
         connection = self._connection
         if connection is None:

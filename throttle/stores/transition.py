@@ -14,8 +14,12 @@ takes the clock back with it. A process that was only taken for dead says so whe
 the same is charged again.
 
 Places, of which so many calls may have one at a time, come free when a process says so or dies; nobody can tell when.
-Who finds none stands in line and asks again. Each in line comes first once, for one call at least, so that a process
-which frees places and always has use for them itself leaves the others theirs.
+Who finds none stands in line until its next exchange asks for none. Each in line comes first once, for one call at
+least, so that a process which frees places and always has use for them itself leaves the others theirs. Who has a bell
+is called when its turn has come: the exchange that finds the place free answers whose bells are to be rung. Who has
+none asks again by itself.
+
+A process that ends and says so is forgotten at once, and what it holds is free.
 """
 
 from __future__ import annotations
@@ -47,9 +51,11 @@ LEASE_US: Final = 10_000_000
 BEAT_US: Final = 3_000_000
 """A process that holds a lease shows itself at least this often."""
 PLACE_US: Final = 1_000_000
-"""Who is in line for a place and doesn't ask for so long leaves the line."""
+"""Who is in line for a place and doesn't ask for so long leaves the line; who has a bell, once it was rung."""
 FORGET_US: Final = 600_000_000
 """How long it is remembered what a silent process brought last: it may have been answered and not know it."""
+DEAD_MOST: Final = 64
+"""Of so many silent processes that is remembered, of those that were seen last."""
 SWEEP_US: Final = 1_000_000
 """How often the dead are looked for."""
 BACK_US: Final = 1_000_000
@@ -86,7 +92,8 @@ class PoolState:
     replies: dict[str, tuple[int, tuple[Grant, ...]]] = field(default_factory=dict)
     alive: int = 0
     holds: dict[str, int] = field(default_factory=dict)
-    line: dict[str, int] = field(default_factory=dict)  # who is in line for a place, in order, and when it last asked
+    line: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Who is in line for a place, in order: until when, and its bell, "" where it has none or was called."""
 
     def to_json(self) -> str:
         """Write the state as text."""
@@ -127,6 +134,7 @@ class PoolState:
             int(number): Lease(lease[0], lease[1], lease[2], tuple(lease[3])) for number, lease in parts[12].items()
         }
         parts[13] = {name: (entry[0], tuple(Grant(*g) for g in entry[1:])) for name, entry in parts[13].items()}
+        parts[16] = {name: (until_us, bell) for name, (until_us, bell) in parts[16].items()}
         return cls(*parts)
 
     def report(self, key: str, now_us: int) -> PoolReport:
@@ -164,11 +172,16 @@ def exchange(state: PoolState | None, now_us: int, brought: Exchange) -> tuple[P
         _sweep(state, now_us)
     number, grants = state.replies.get(brought.process, (0, ()))
     full = False
+    called: tuple[str, ...] = ()
     if number != brought.number:
         _change(state, now_us, brought)
         grants, full = _reserve(state, now_us, brought)
         state.replies[brought.process] = (brought.number, grants)
-    return state, _answer(state, now_us, brought.version, grants, full)
+        if brought.leaves:
+            _leave(state, brought.process)
+        if brought.places:
+            called = _call(state, now_us, brought.places)
+    return state, _answer(state, now_us, brought.version, grants, full=full, called=called)
 
 
 def _new_state(definition: Definition, now_us: int) -> PoolState:
@@ -225,8 +238,9 @@ def _sweep(state: PoolState, now_us: int) -> None:
     """Look for processes that died, and take their leases back."""
     dead = {name: seen_us for name, (seen_us, _) in state.processes.items() if seen_us <= now_us - LEASE_US}
     state.alive = len(state.processes) - len(dead)
-    for name, seen_us in dead.items():
-        if seen_us <= now_us - FORGET_US:
+    latest = sorted(dead, key=lambda name: (-dead[name], name))
+    for i, name in enumerate(latest):
+        if i >= DEAD_MOST or dead[name] <= now_us - FORGET_US:
             del state.processes[name]
             state.replies.pop(name, None)
     state.holds = {name: held for name, held in state.holds.items() if name in state.processes and name not in dead}
@@ -345,21 +359,43 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Gr
             break
     if brought.places:
         state.holds[brought.process] = brought.holds + taken
-        if brought.asks and (taken or not full):
+        if taken or not waits_for_place:
             state.line.pop(brought.process, None)
         if waits_for_place:
-            state.line[brought.process] = now_us
+            state.line[brought.process] = (now_us + (LEASE_US if brought.bell else PLACE_US), brought.bell)
     return tuple(grants), full
 
 
 def _free_places(state: PoolState, now_us: int, brought: Exchange) -> int:
     """Tell how many places are free for a process: but one for each that is in line before it."""
     state.holds[brought.process] = brought.holds
-    state.line = {name: asked_us for name, asked_us in state.line.items() if asked_us > now_us - PLACE_US}
+    state.line = {name: entry for name, entry in state.line.items() if entry[0] > now_us}
     before = list(state.line)
     if brought.process in before:
         before = before[: before.index(brought.process)]
     return brought.places - sum(state.holds.values()) - len(before)
+
+
+def _leave(state: PoolState, process: str) -> None:
+    """Forget a process that ends."""
+    there = state.processes.pop(process, None)
+    if there is not None and there[0] > state.sweep_at_us - SWEEP_US - LEASE_US:
+        state.alive -= 1
+    state.replies.pop(process, None)
+    state.holds.pop(process, None)
+    state.line.pop(process, None)
+
+
+def _call(state: PoolState, now_us: int, places: int) -> tuple[str, ...]:
+    """Call those in line for whom a place is free; returns their bells, each of which is to be rung once."""
+    free = places - sum(state.holds.values())
+    called = []
+    for name in list(state.line)[: max(0, free)]:
+        _, bell = state.line[name]
+        if bell:
+            called.append(bell)
+            state.line[name] = (now_us + PLACE_US, "")
+    return tuple(called)
 
 
 def _bucket(line: StoredLine) -> Bucket:
@@ -367,7 +403,9 @@ def _bucket(line: StoredLine) -> Bucket:
     return Bucket(line.rate, 1, at_us=line.at, capacity=line.capacity, level=line.level)
 
 
-def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ...], full: bool) -> Answer:
+def _answer(
+    state: PoolState, now_us: int, version: int, grants: tuple[Grant, ...], *, full: bool, called: tuple[str, ...]
+) -> Answer:
     return Answer(
         READY,
         now_us,
@@ -379,4 +417,5 @@ def _answer(state: PoolState, now_us: int, version: int, grants: tuple[Grant, ..
         tuple(state.lines),
         state.lesson if version != state.version and state.lesson else None,
         full=full,
+        called=called,
     )

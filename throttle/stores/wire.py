@@ -26,7 +26,7 @@ from throttle.stores.transition import LEASE_US
 
 __all__ = ["ARGUMENTS", "arguments_of", "read_answer", "read_report"]
 
-ARGUMENTS: Final = 6
+ARGUMENTS: Final = 7
 """How many arguments an exchange has."""
 
 
@@ -52,6 +52,7 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
         0 if definition is None else len(definition.lines),
         brought.places,
         brought.holds,
+        brought.leaves,
     ]
     for sent in brought.sent:
         figures.append(sent.lease)
@@ -76,6 +77,7 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
         "" if brought.presence is None else _presence(brought.presence),
         "" if lesson is None else lesson.text,
         "" if definition is None else definition.text,
+        brought.bell,
     ]
 
 
@@ -102,6 +104,7 @@ def read_answer(parts: bytes | Sequence[bytes]) -> Answer:
         _lines(figures, lines_from),
         (parts[1].decode() or None) if len(parts) > 1 else None,
         full=full == 1,
+        called=tuple(parts[2].decode().split()) if len(parts) > 2 else (),
     )
 
 
