@@ -19,6 +19,7 @@ from throttle.feedback.refusals import Refusal
 
 __all__ = ["Amount", "BucketMeter", "InFlightMeter", "Meter", "MeterSnapshot", "ResetMeter", "amount_for"]
 
+MINUTE_US = 60_000_000
 FORETOLD_US = 400 * 86_400_000_000
 """How far ahead a wait is foretold for a meter that is full again at an hour of the day."""
 
@@ -338,22 +339,43 @@ class ResetMeter:
     __slots__ = (
         "_next_us",
         "_until_us",
+        "_wall_us",
         "counts",
         "crowded",
+        "day",
         "limit",
         "name",
         "origin",
         "pool",
         "scope",
+        "shown",
         "taken",
         "unit",
         "window_s",
     )
 
     def __init__(
-        self, name: str, unit: str, limit: int, next_us: Callable[[int], int], *, window_s: float, origin: str
+        self,
+        name: str,
+        unit: str,
+        limit: int,
+        next_us: Callable[[int], int],
+        *,
+        window_s: float,
+        origin: str,
+        wall_us: Callable[[int], int] = int,
     ) -> None:
-        """Make the meter, with nothing taken; `next_us` tells for an instant the next one at which it is full again."""
+        """Make the meter, with nothing taken.
+
+        Args:
+            name: its name in the limits file.
+            unit: what it counts.
+            limit: how much may be taken from one reset to the next.
+            next_us: tells for an instant the next one at which it is full again.
+            window_s: how long a day is, in seconds.
+            origin: where the limit comes from.
+            wall_us: tells the time of day, in microseconds of the epoch, at an instant.
+        """
         self.name = name
         self.unit = unit
         self.limit: float = limit
@@ -364,12 +386,32 @@ class ResetMeter:
         self.counts: tuple[tuple[str, float], ...] = ()
         self.crowded = False
         self.taken: float = 0
+        self.shown: float = 0
+        """What the server has shown to be taken, at least."""
+        self.day = 0
+        """The day's number, the same in all processes: the minute of the epoch with which it ends."""
         self._next_us = next_us
+        self._wall_us = wall_us
         self._until_us = -NEVER
 
     @property
     def largest(self) -> float:
         return self.limit
+
+    def day_at(self, now_us: int) -> int:
+        """Tell the number of the day that it is."""
+        self._roll(now_us)
+        return self.day
+
+    def full_at(self, now_us: int) -> int:
+        """Tell when everything comes back next."""
+        self._roll(now_us)
+        return self._until_us
+
+    def took_today(self, now_us: int, mark: tuple[int, Amount]) -> bool:
+        """Tell whether what a mark tells of was taken since the last reset."""
+        self._roll(now_us)
+        return mark[0] == self._until_us
 
     def ready_at(self, now_us: int, amount: Amount, model: str, alone: bool) -> int:
         self._roll(now_us)
@@ -391,10 +433,8 @@ class ResetMeter:
         return self._until_us, amount
 
     def cancel(self, now_us: int, mark: tuple[int, Amount]) -> None:
-        until_us, amount = mark
-        self._roll(now_us)
-        if until_us == self._until_us:  # what was taken before a reset has come back already
-            self.taken -= amount
+        if self.took_today(now_us, mark):  # what was taken before has come back already
+            self.taken -= mark[1]
 
     def release(self, now_us: int, mark: tuple[int, Amount]) -> None:
         pass
@@ -405,14 +445,15 @@ class ResetMeter:
 
     def answered(self, now_us: int, mark: tuple[int, Amount], reading: Reading | None) -> None:
         """Follow the server where it counts more than we do."""
-        self._roll(now_us)
-        if reading is not None and reading.remaining is not None and mark[0] == self._until_us:
-            self.taken = max(self.taken, self.limit - reading.remaining)
+        if self.took_today(now_us, mark) and reading is not None and reading.remaining is not None:
+            self.shown = max(self.shown, self.limit - reading.remaining)
+            self.taken = max(self.taken, self.shown)
 
     def refused(self, now_us: int, mark: tuple[int, Amount], refusal: Refusal, *, mine: bool | None) -> None:
         self.cancel(now_us, mark)
         if mine:
-            self.taken = max(self.taken, self.limit)
+            self.shown = max(self.shown, self.limit)
+            self.taken = max(self.taken, self.shown)
 
     def adopt(self, now_us: int, limit: float, origin: str) -> None:
         self.limit, self.origin = limit, origin
@@ -431,4 +472,5 @@ class ResetMeter:
 
     def _roll(self, now_us: int) -> None:
         if now_us >= self._until_us:
-            self._until_us, self.taken = self._next_us(now_us), 0
+            self._until_us, self.taken, self.shown = self._next_us(now_us), 0, 0
+            self.day = round(self._wall_us(self._until_us) / MINUTE_US)

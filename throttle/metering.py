@@ -37,7 +37,13 @@ class Workshop:
             meter = InFlightMeter(spec.name, spec.limit, origin=spec.origin)
         elif spec.resets:
             meter = ResetMeter(
-                spec.name, spec.unit, spec.limit, self._resets(spec.resets), window_s=spec.window_s, origin=spec.origin
+                spec.name,
+                spec.unit,
+                spec.limit,
+                self._resets(spec.resets),
+                window_s=spec.window_s,
+                origin=spec.origin,
+                wall_us=lambda at_us: round(self.wall_s(at_us) * 1e6),
             )
         elif host is None:
             meter = BucketMeter(

@@ -12,7 +12,7 @@ from typing import Any
 from throttle import Limiter
 from throttle.bucket import NEVER
 from throttle.errors import StoreError
-from throttle.meter import BucketMeter, InFlightMeter, Meter
+from throttle.meter import BucketMeter, InFlightMeter, Meter, ResetMeter
 from throttle.pool import Ticket
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
@@ -25,6 +25,7 @@ LIMITS = {"rpm": 600, "tpm": 6000}
 SECOND_US = 1_000_000
 LIMIT = 6000
 KEY = "k"
+DAY_US = 86_400_000_000
 
 
 class FlakyStore:
@@ -82,6 +83,10 @@ def quiet(limiter: Limiter) -> None:
     eventually(holds)
 
 
+def next_day(now_us: int) -> int:
+    return (now_us // DAY_US + 1) * DAY_US
+
+
 class Call(Ticket):
     """A ticket that can be remembered, as permits are."""
 
@@ -89,20 +94,25 @@ class Call(Ticket):
 class Process:
     """One process's pool, whose exchanges are carried by hand."""
 
-    def __init__(self, name: str, clock: Clock, store: MemoryStore, *, places: int = 0) -> None:
+    def __init__(
+        self, name: str, clock: Clock, store: MemoryStore, *, tpm: int = LIMIT, places: int = 0, rpd: int = 0
+    ) -> None:
         self.clock = clock
         self.store = store
         meter = BucketMeter(
-            "tpm", "tokens", LIMIT, 60 * SECOND_US, now_us=clock(), burst_us=60 * SECOND_US, headroom=0.0, origin="user"
+            "tpm", "tokens", tpm, 60 * SECOND_US, now_us=clock(), burst_us=60 * SECOND_US, headroom=0.0, origin="user"
         )
         meters: list[Meter] = [meter]
         if places:
             meters.append(InFlightMeter("max_in_flight", places, origin="user"))
+        if rpd:
+            meters.append(ResetMeter("rpd", "requests", rpd, next_day, window_s=DAY_US / 1e6, origin="user"))
         self.pool = SharedPool("p", tuple(meters), key=KEY, process=name, label=name)
         self.away: StandIn | None = None
 
     def call(self, tokens: int, *, within_us: int = NEVER) -> Call:
-        ticket = Call(self.pool, "m", (tokens, 1)[: len(self.pool.meters)])
+        known = {"tokens": tokens, "requests": 1, "in_flight": 1}
+        ticket = Call(self.pool, "m", tuple(known[meter.unit] for meter in self.pool.meters))
         ticket.deadline_us = min(NEVER, self.clock() + within_us)
         self.pool.enqueue(self.clock(), ticket)
         return ticket

@@ -52,7 +52,7 @@ def test_a_late_answer_is_placed_before_what_others_charged_since(gap_s: int) ->
     mark = belief.take(SECOND_US, 100, "m")
     now_us = (1 + gap_s) * SECOND_US
     others = scale.amount(500 * gap_s)
-    lines.sync(now_us, Seen(0, now_us, others, others, SECOND_US, now_us))
+    lines.sync(now_us, Seen(0, now_us, others, others, SECOND_US, now_us, 0))
     lines.pass_time(now_us)
     truth = 20_000 + 1000 * (1 + gap_s) - 100 - 500 * gap_s
     assert lines.coming() == 0

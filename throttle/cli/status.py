@@ -146,7 +146,7 @@ def _of(report: PoolReport) -> PoolStatus:
     for i, entry in enumerate(told):
         main, known = report.lines[width * i], learned.get(entry["name"], {})
         passed = max(0, report.now_us // main.tick_us - main.at)
-        level = min(main.capacity, main.level + passed * main.rate) / entry["grains"]
+        level = min(main.capacity, main.level + passed * max(0, main.rate)) / entry["grains"]
         limit = known.get("limit", entry["limit"])
         kept = max(0.0, limit - main.capacity / entry["grains"])  # which is in the bucket, and stays there
         meters.append(

@@ -1,10 +1,12 @@
-"""A meter as a store keeps it: four lines, charged together.
+"""A meter as a store keeps it: four lines, charged together, the last three of which some do without.
 
 - The *main* line is the bucket. For a meter that learns, its level is the lower bound of what is believed, so that what
   is doubtful is never handed out, and a call takes from it what it may cost at most.
 - The *front* line lets no longer burst go than the server takes, or leaves others their headroom.
 - The *pace* line has no capacity: it keeps calls apart.
 - The *count* line holds nobody back; its `spent` counts the estimates, as they are before anything is learned of them.
+
+The main line of a meter of the calendar day is a dated one.
 
 Every process works out for itself, from the answers to its own calls, what each line should be (a lesson); the store
 keeps what the newest anchor says. What other processes charge is read off the count line, and entered in the belief
@@ -21,8 +23,8 @@ from typing import Final, NamedTuple
 
 from throttle.bucket import NEVER
 from throttle.feedback.belief import BRIM, COLD_RATIO, SIGMAS, Belief
-from throttle.meter import Amount, BucketMeter, Meter
-from throttle.stores.protocol import MODULUS, LessonLine, Line, StoredLine
+from throttle.meter import MINUTE_US, Amount, BucketMeter, Meter, ResetMeter
+from throttle.stores.protocol import DATED, MODULUS, LessonLine, Line, StoredLine
 
 __all__ = [
     "COUNT",
@@ -31,6 +33,7 @@ __all__ = [
     "MAIN",
     "BeliefLines",
     "BucketLines",
+    "DatedLines",
     "MeterLines",
     "Scale",
     "Seen",
@@ -44,6 +47,8 @@ LARGEST: Final = 1 << 46
 """No line holds more grains, so that a store may compute in doubles."""
 FINEST: Final = 100_000
 """A rate is at least so many grains a tick, so that a hundred-thousandth of it can be told."""
+DATED_GRAINS: Final = 1000
+"""Grains to one of a dated meter's unit: amounts may be weighted."""
 OTHER_PROCESSES: Final = "(other processes)"
 WINDOW_PACE, WINDOW_BURST = 0.97, 0.02
 """On a server that counts over windows, processes together go at this share of the limit, in bursts of so much of it:
@@ -95,6 +100,7 @@ class Seen(NamedTuple):
         charged: what they took from the main line for it.
         from_us: the instant after which their calls go.
         to_us: the instant of the last one.
+        day: of a dated line, the number of its latest reset.
     """
 
     level: int
@@ -103,6 +109,7 @@ class Seen(NamedTuple):
     charged: int
     from_us: int
     to_us: int
+    day: int
 
 
 class BucketLines:
@@ -136,6 +143,42 @@ class BucketLines:
         bucket = self.meter.bucket
         bucket.level = min(bucket.capacity, int(self.scale.value(seen.level) * bucket.window_us))
         bucket.at_us = seen.at_us
+
+    def pass_time(self, now_us: int) -> None:
+        pass
+
+    def coming(self) -> int:
+        return 0
+
+
+class DatedLines:
+    """The lines of a meter that does not refill but at an hour of the day."""
+
+    follows_others = False
+
+    def __init__(self, meter: ResetMeter) -> None:
+        self.meter = meter
+        self.scale = Scale(DATED_GRAINS, MINUTE_US)
+
+    def define(self, now_us: int, first: Amount, crowded: bool) -> list[Line]:
+        capacity = self.scale.amount(self.meter.limit)
+        off = Line(0, self.scale.tick_us, 0, 0)
+        return [Line(DATED, self.scale.tick_us, capacity, capacity), off, off, off]
+
+    def amounts(self, amount: Amount, model: str) -> list[int]:
+        return [self.scale.amount(amount)] * LINES
+
+    def lesson(self, now_us: int, line: StoredLine) -> list[LessonLine] | None:
+        return None
+
+    def anchor_us(self) -> int:
+        return -NEVER
+
+    def sync(self, now_us: int, seen: Seen) -> None:
+        """See what all took on the same day."""
+        meter = self.meter
+        if seen.day == meter.day_at(now_us):
+            meter.taken = max(meter.limit - self.scale.value(seen.level), meter.shown)
 
     def pass_time(self, now_us: int) -> None:
         pass
@@ -259,15 +302,17 @@ class BeliefLines:
             belief.ledger.add(max(at, times[-1]) if times else at, k, part, own)
 
 
-MeterLines = BucketLines | BeliefLines
+MeterLines = BucketLines | BeliefLines | DatedLines
 
 
 def lines_of(meter: Meter) -> MeterLines | None:
-    """Make a meter's lines; None where a store has none for it (calls in flight, limits of the calendar day)."""
+    """Make a meter's lines; None where a store has none for it (calls in flight)."""
     if isinstance(meter, BucketMeter):
         return BucketLines(meter, Scale.of(meter.limit, meter.bucket.window_us))
     if isinstance(meter, Belief):
         return BeliefLines(meter, Scale.of(meter.limit, round(meter.window_s * 1e6)))
+    if isinstance(meter, ResetMeter):
+        return DatedLines(meter)
     return None
 
 

@@ -33,7 +33,18 @@ from throttle.feedback.refusals import Refusal
 from throttle.meter import Amount, InFlightMeter, Meter, ResetMeter
 from throttle.pool import ADMITTED, WAITING, Hold, Pool, Ticket
 from throttle.shared.clock import StoreClock
-from throttle.shared.lines import COUNT, LARGEST, LINES, MAIN, MeterLines, Scale, Seen, lines_of, spent_between
+from throttle.shared.lines import (
+    COUNT,
+    LARGEST,
+    LINES,
+    MAIN,
+    DatedLines,
+    MeterLines,
+    Scale,
+    Seen,
+    lines_of,
+    spent_between,
+)
 from throttle.stores.protocol import (
     MODULUS,
     OTHER,
@@ -178,7 +189,7 @@ class SharedPool(Pool):
         self._unreserve(ticket)
         if was == ADMITTED:
             self._no_place_until_us = 0
-            self._refund(ticket)
+            self._refund(now_us, ticket)
         return True
 
     def release(self, now_us: int, ticket: Ticket) -> bool:
@@ -191,7 +202,8 @@ class SharedPool(Pool):
         self._pass_time(now_us)
         super().refused(now_us, ticket, refusal)
         if was == ADMITTED:
-            self._refund(ticket)
+            given = self._refund(now_us, ticket)
+            self._take_rest_of_day(given)
 
     def answered(self, now_us: int, ticket: Ticket, readings: Sequence[Reading], *, is_error: bool = False) -> None:
         self._pass_time(now_us)
@@ -204,7 +216,7 @@ class SharedPool(Pool):
             return
         wanted = list(charged)
         for i, lines in enumerate(self._lines):
-            if lines.meter.unit == unit:
+            if lines.meter.unit == unit and self._is_charged(now_us, ticket, lines):
                 wanted[LINES * i : LINES * (i + 1)] = lines.amounts(amount, ticket.row)
         self._change(Change(tuple(was - now for was, now in zip(charged, wanted, strict=True))))
         self._charged[ticket] = tuple(wanted)
@@ -233,10 +245,11 @@ class SharedPool(Pool):
             return hold if hold.ready_at_us >= reserved.at_us else Hold(None, reserved.at_us)
         if hold.ready_at_us > now_us:
             return hold
-        if self._places is not None and now_us < self._no_place_until_us:
-            return Hold(self._places.name, self._no_place_until_us)
-        full = self._full(now_us, ticket, []) if self._dated else None
-        return Hold(None, NEVER) if full is None else Hold(full.name, full.foretell(now_us, full.limit + 1, ticket.row))
+        if self._dated and (full := self._full(now_us, ticket, [])) is not None:
+            return Hold(full.name, full.full_at(now_us))
+        if now_us < self._no_place_until_us:
+            return Hold(self._places.name if self._places is not None else None, self._no_place_until_us)
+        return Hold(None, NEVER)
 
     def _admit(self, now_us: int, ticket: Ticket, waited_us: int) -> None:
         self._pass_time(now_us)
@@ -291,7 +304,7 @@ class SharedPool(Pool):
             return self._out.exchange
         if not self.wants(now_us) and not self.beat_due(now_us):
             return None
-        tickets = list(self._to_ask(now_us, in_line=self._in_line)) if not self._leaves else []
+        tickets = list(self._to_ask(now_us, anyway=True)) if not self._leaves else []
         most = MOST_FIGURES // (1 + LINES * len(self._lines))
         changes, left = self._changes[:most], self._changes[most:]
         # a lesson reckons with all changes
@@ -318,6 +331,7 @@ class SharedPool(Pool):
             holds=self._holds(),
             bell=self.bell,
             leaves=self._leaves and not left and len(self._sent) <= most,
+            resets=tuple([meter.day_at(now_us) for meter in self._dated]),
         )
         if exchange.leaves:
             self._leaves, self._shown_at_us = False, -NEVER  # who comes back after all shows itself again
@@ -349,15 +363,14 @@ class SharedPool(Pool):
         self._told_holds += sum([grant.at_us >= 0 for grant in answer.grants])
         if self.bell and self._comes_uncalled and self._told_holds > out.exchange.holds:
             self.hear(now_us, "")  # a place was free, and nobody rang
-        if answer.full:
-            for ticket in out.tickets[len(answer.grants) :]:
-                if ticket.state != WAITING:
-                    continue
+        untried = [ticket for ticket in out.tickets[len(answer.grants) :] if ticket.state == WAITING]
+        if untried and not any(grant.lease for grant in answer.grants):  # no place was free, or no more is left today
+            for ticket in untried:
                 if ticket in self._at_once:
                     self._turn_away(now_us, ticket)
-                else:
+                elif answer.full:
                     self._in_line = True
-            self._no_place_until_us = now_us + (BEAT_EVERY_US if self.bell else PLACE_EVERY_US)
+            self._no_place_until_us = now_us + (BEAT_EVERY_US if self.bell and self._in_line else PLACE_EVERY_US)
         if self._was_called or self.bell in answer.called:
             self._no_place_until_us = 0
 
@@ -500,7 +513,7 @@ class SharedPool(Pool):
         found = [lines for meter in self.meters if (lines := lines_of(meter)) is not None]
         self._lines: list[MeterLines] = found
         self._locals = tuple(meter for meter in self.meters if lines_of(meter) is None)
-        self._dated = tuple(meter for meter in self._locals if isinstance(meter, ResetMeter))
+        self._dated = tuple(lines.meter for lines in found if isinstance(lines, DatedLines))
         self._places = next((meter for meter in self._locals if isinstance(meter, InFlightMeter)), None)
         self._spent = ()
         self._limits = [lines.meter.limit for lines in found]
@@ -534,12 +547,13 @@ class SharedPool(Pool):
     def _presence(self) -> Presence:
         return Presence(self.label, self.waiting, self.under_way, self.admitted, self.refused_calls)
 
-    def _to_ask(self, now_us: int, *, in_line: bool = False) -> Iterator[Ticket]:
-        """Find those in front that are to be reserved now. Who is `in_line` for a place asks for one with every
-        exchange, and so stays there.
+    def _to_ask(self, now_us: int, *, anyway: bool = False) -> Iterator[Ticket]:
+        """Find those in front that are to be reserved now. Where there is an exchange `anyway`, the first in line asks
+        though there seems to be no place for it, nor any more today: so it stays in line, and learns what others gave
+        back.
         """
         is_called = now_us >= self._no_place_until_us
-        if now_us < self.paused_until_us or not (is_called or in_line):
+        if now_us < self.paused_until_us or not (is_called or anyway):
             return
         if self._reserved:
             passed_over = {ticket for tickets in self._aside.values() for ticket in tickets}
@@ -551,7 +565,9 @@ class SharedPool(Pool):
         for ticket in self._queue:
             if ticket.state != WAITING or ticket in self._reserved:
                 continue
-            if len(asked) >= most or (self._dated and self._full(now_us, ticket, asked) is not None):
+            if len(asked) >= most:
+                return
+            if self._dated and not (anyway and not asked) and self._full(now_us, ticket, asked) is not None:
                 return
             asked.append(ticket)
             yield ticket
@@ -571,14 +587,14 @@ class SharedPool(Pool):
         return Ask(tuple(amounts), max(0, ticket.deadline_us - now_us) if ticket.deadline_us < NEVER else -1)
 
     def _full(self, now_us: int, ticket: Ticket, asked: list[Ticket]) -> ResetMeter | None:
-        """Find the meter of the calendar, shared out evenly between the processes, that has no room for a ticket."""
+        """Find the meter of the calendar that is known to have no room for a ticket."""
         for meter in self._dated:
             place = self.meters.index(meter)
-            meter.ready_at(now_us, 0, ticket.row, False)  # which makes it look at the calendar
+            meter.day_at(now_us)  # there may be a new one
             taken = meter.taken + sum(
                 other.amounts[place] for other in (*self._reserved, *asked) if other is not ticket
             )
-            if taken and taken + ticket.amounts[place] > max(1, meter.limit // self.processes):
+            if min(ticket.amounts[place], meter.limit) > meter.limit - taken:
                 return meter
         return None
 
@@ -613,7 +629,7 @@ class SharedPool(Pool):
             if self._reserved:
                 ahead += sum([reserved.amounts[place] for reserved in self._reserved.values()])
             at_us = self.clock.to_local(main.at * main.tick_us)
-            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us))
+            lines.sync(now_us, Seen(main.level + ahead, at_us, foreign, charged, from_us, to_us, main.at))
 
     def _foreign(
         self, before: Sequence[StoredLine], answer: Answer, exchange: Exchange, granted: list[Ask], line: int
@@ -651,8 +667,7 @@ class SharedPool(Pool):
         for name, entry in told.items():
             meter = known.get(name)
             if meter is None:
-                origin = "server"
-                meter = Belief(name, entry["unit"], entry["limit"], entry["window_us"], now_us=now_us, origin=origin)
+                meter = _meter_told(now_us, name, entry)
             elif meter.limit != entry["limit"] and meter.origin != "server":
                 self.news.append(
                     f"another process, started later, has a {name} of {entry['limit']:,g} where this one has "
@@ -679,10 +694,31 @@ class SharedPool(Pool):
         if reserved is not None:
             self._change(Change(reserved.amounts, reserved.lease))
 
-    def _refund(self, ticket: Ticket) -> None:
+    def _refund(self, now_us: int, ticket: Ticket) -> list[int]:
+        """Give back what a call was charged; returns that, for each line."""
+        given = [0] * LINES * len(self._lines)
         charged = self._charged.pop(ticket, None)
         if charged is not None:
-            self._change(Change(charged))
+            for i, lines in enumerate(self._lines):
+                if self._is_charged(now_us, ticket, lines):
+                    given[LINES * i : LINES * (i + 1)] = charged[LINES * i : LINES * (i + 1)]
+            self._change(Change(tuple(given)))
+        return given
+
+    def _is_charged(self, now_us: int, ticket: Ticket, lines: MeterLines) -> bool:
+        """Tell whether a call that went is still charged to a meter: not where that was filled again meanwhile."""
+        if not isinstance(lines, DatedLines):
+            return True
+        marks = [mark for meter, mark in zip(ticket.meters, ticket.marks, strict=True) if meter is lines.meter]
+        return bool(marks) and lines.meter.took_today(now_us, marks[0])
+
+    def _take_rest_of_day(self, given: list[int]) -> None:
+        """Where a server has refused a call for the day's limit, let no other process find that out by itself."""
+        for i, lines in enumerate(self._lines):
+            if isinstance(lines, DatedLines) and lines.meter.taken >= lines.meter.limit and self._spent:
+                rest = [0] * LINES * len(self._lines)
+                rest[LINES * i + MAIN] = -max(0, self._spent[LINES * i + MAIN].level + given[LINES * i + MAIN])
+                self._change(Change(tuple(rest)))
 
     def _change(self, change: Change) -> None:
         if any(change.amounts) and len(change.amounts) == LINES * len(self._lines):
@@ -732,9 +768,20 @@ class SharedPool(Pool):
         return json.dumps(told)
 
 
+def _meter_told(now_us: int, name: str, entry: dict[str, Any]) -> Meter:
+    """Make a meter that only another process knows. When its day ends, where it has one, that process has to tell."""
+    unit, limit, window_us = entry["unit"], entry["limit"], entry["window_us"]
+    if entry["dated"]:
+        return ResetMeter(
+            name, unit, limit, lambda _: NEVER, window_s=window_us / 1e6, origin="server", wall_us=lambda _: 0
+        )
+    return Belief(name, unit, limit, window_us, now_us=now_us, origin="server")
+
+
 def _told(lines: MeterLines) -> dict[str, Any]:
     meter = lines.meter
     return {
+        "dated": isinstance(lines, DatedLines),
         "name": meter.name,
         "unit": meter.unit,
         "limit": meter.limit,

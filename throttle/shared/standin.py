@@ -8,7 +8,7 @@ from dataclasses import replace
 from throttle.bucket import Bucket
 from throttle.shared.pool import Out, SharedPool
 from throttle.stores.memory import MemoryStore
-from throttle.stores.protocol import MODULUS, Answer, Exchange, StoredLine
+from throttle.stores.protocol import DATED, MODULUS, Answer, Exchange, StoredLine
 from throttle.stores.transition import PoolState
 
 __all__ = ["StandIn"]
@@ -66,6 +66,8 @@ class StandIn:
     def _share(self, line: StoredLine, processes: int, now_us: int) -> StoredLine:
         if self._open or not line.rate:
             return line._replace(rate=0)
+        if line.rate == DATED:
+            return line._replace(capacity=line.capacity // processes, level=line.level // processes)
         bucket = Bucket(line.rate, 1, at_us=line.at, capacity=line.capacity, level=line.level)
         tick = now_us // line.tick_us
         level = bucket.level_at(tick)

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from throttle.stores.memory import MemoryStore
 from throttle.stores.protocol import (
+    DATED,
     MODULUS,
     OTHER,
     READY,
@@ -39,6 +40,7 @@ from throttle.stores.transition import DEAD_MOST, LEASE_US
 __all__ = ["Clock", "check_store", "script"]
 
 START_US = 1_790_000_000_000_000
+MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
 
 
 class Clock:
@@ -123,6 +125,11 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
             holds=draw.choice((0, 0, 1, 2, 5)),
             bell=draw.choice(("", f"here/{process}")),
             leaves=draw.random() < 0.05,
+            resets=tuple(
+                (clock.now_us + draw.choice((0, 0, 0, DAY_US))) // DAY_US * (DAY_US // MINUTE_US)
+                for line in known.lines
+                if line.rate == DATED
+            ),
         )
         if state is not None and len(state.lines) == width and draw.random() < 0.3:
             brought = replace(brought, lesson=_lesson(draw, clock.now_us, known, [line.spent for line in state.lines]))
@@ -155,7 +162,7 @@ def _definition(draw: random.Random, name: str) -> Definition:
     meters = draw.choice((1, 2, 3))
     for _ in range(meters):
         tokens = draw.choice((1, 3, 500, 60_000, 2_000_000, 150_000_000))
-        window_us = draw.choice((1_000_000, 60_000_000, 86_400_000_000))
+        window_us = draw.choice((1_000_000, 60_000_000, DAY_US))
         tick_us = 1
         while tokens * (window_us // tick_us) >= 1 << 46:
             tick_us *= 10
@@ -163,13 +170,17 @@ def _definition(draw: random.Random, name: str) -> Definition:
         level = draw.choice((0, capacity, capacity // 3, -capacity // 7))
         lines.append(Line(tokens, tick_us, capacity, level))
         lines.append(Line(draw.choice((0, tokens)), tick_us, draw.choice((0, capacity // 120)), 0))
+        if draw.random() < 0.3:
+            lines.append(Line(DATED, MINUTE_US, 4 * capacity, draw.choice((0, 4 * capacity))))
     return Definition(f"digest-{name}", str(meters), tuple(lines))
 
 
 def _amounts(draw: random.Random, known: Definition) -> Callable[[], tuple[int, ...]]:
     def one(line: Line) -> int:
         capacity = max(1, line.capacity)
-        return draw.choice((0, 1, line.rate, capacity, capacity + 1, capacity // 2, capacity // 97, 2 * capacity))
+        return draw.choice(
+            (0, 1, max(0, line.rate), capacity, capacity + 1, capacity // 2, capacity // 97, 2 * capacity)
+        )
 
     return lambda: tuple(one(line) for line in known.lines)
 

@@ -11,7 +11,7 @@
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
 local FORGET_US, PLACE_US, DEAD_MOST = 600000000, 1000000, 64
-local READY, WANTED, OTHER = 0, 1, 2
+local READY, WANTED, OTHER, DATED = 0, 1, 2, -1
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
@@ -30,9 +30,10 @@ local process, digest, presence, lesson_text, definition_text = ARGV[1], ARGV[2]
 local bell = ARGV[7]
 local brought = numbers(ARGV[3])
 local number, version, ahead_us, keep_ms, pause_until_us, now_us = unpack(brought, 1, 6)
-local width, sent, changes, asks, told_lines, defined, places, holds, leaves = unpack(brought, 7, 15)
+local width, sent, changes, asks, told_lines, defined, places, holds, leaves, resets = unpack(brought, 7, 16)
 -- what comes before each part
-local sent_from = 15
+local resets_from = 16
+local sent_from = resets_from + resets
 local changes_from = sent_from + sent * (1 + width)
 local asks_from = changes_from + changes * (1 + width)
 local lesson_from = asks_from + asks * (1 + width)
@@ -46,7 +47,7 @@ local lines, last -- and what comes before the last of them
 
 local function level_at(line, tick)
   local gap, level, rate = tick - lines[line + AT], lines[line + LEVEL], lines[line + RATE]
-  if gap <= 0 or rate == 0 then return level end
+  if gap <= 0 or rate <= 0 then return level end
   local capacity = lines[line + CAPACITY]
   if gap >= ceil((capacity - level) / rate) then return capacity end
   return level + gap * rate
@@ -105,7 +106,9 @@ else
   elseif back_us > BACK_US then
     clock_us, held_pause_us = clock_us - back_us, max(0, held_pause_us - back_us)
     anchor_us, sweep_at_us, processes = min(anchor_us, now_us), now_us, 0
-    for line = 0, last, EACH do lines[line + AT] = floor(now_us / lines[line + TICK]) end
+    for line = 0, last, EACH do
+      if lines[line + RATE] ~= DATED then lines[line + AT] = floor(now_us / lines[line + TICK]) end
+    end
     redis.call('DEL', KEYS[2], KEYS[3])
     if in_line then redis.call('HDEL', KEYS[1], 'q') end
     in_line = nil
@@ -153,7 +156,7 @@ local function give_back(lease)
     for line = 0, last, EACH do
       local at = floor(clock_us / lines[line + TICK])
       local gap, rate = lines[line + AT] - at, lines[line + RATE]
-      if rate ~= 0 and gap > 0 then
+      if rate > 0 and gap > 0 then
         local most = 2 * lines[line + CAPACITY]
         lines[line + LEVEL] = lines[line + LEVEL] - (gap >= ceil(most / rate) and most or gap * rate)
         lines[line + AT] = at
@@ -230,6 +233,21 @@ else
     end
   end
 
+  local dated = 0
+  for line = 0, resets > 0 and last or -1, EACH do
+    if lines[line + RATE] == DATED then
+      dated = dated + 1
+      local number = dated <= resets and brought[resets_from + dated] or 0
+      if number > lines[line + AT] then
+        local level = lines[line + CAPACITY]
+        for _, text in ipairs(redis.call('HVALS', KEYS[3])) do
+          level = level - lease_of(text)[2 + line / EACH + 1]
+        end
+        lines[line + LEVEL], lines[line + AT] = level, number
+      end
+    end
+  end
+
   for from = changes_from + 1, asks_from, 1 + width do
     if brought[from] == 0 then
       give(brought, from)
@@ -253,7 +271,9 @@ else
     for line = 0, last, EACH do
       local rate, capacity, is_told, level, spent = unpack(brought, from + 1, from + 5)
       from = from + 5
-      if is_told == 1 then
+      if lines[line + RATE] == DATED then
+        rate, capacity = DATED, lines[line + CAPACITY]
+      elseif is_told == 1 then
         local at, then_at = lines[line + AT], floor(at_us / lines[line + TICK])
         local since = (lines[line + SPENT] - spent) % MODULUS
         if since >= MODULUS / 2 then since = since - MODULUS end
@@ -313,11 +333,19 @@ else
     end
     local within_us = brought[from]
     local at_us = max(now_us, clock_us, held_pause_us)
-    local i = from
+    local i, is_dry = from, false
+    for line = 0, last, EACH do
+      i = i + 1
+      if lines[line + RATE] == DATED and min(brought[i], lines[line + CAPACITY]) > lines[line + LEVEL] then
+        is_dry = true
+      end
+    end
+    if is_dry then break end
+    i = from
     for line = 0, last, EACH do
       i = i + 1
       local rate = lines[line + RATE]
-      if rate ~= 0 then
+      if rate > 0 then
         local tick_us = lines[line + TICK]
         local tick = floor(at_us / tick_us)
         local lack = min(brought[i], lines[line + CAPACITY]) - level_at(line, tick)
@@ -334,10 +362,12 @@ else
       i = from
       for line = 0, last, EACH do
         i = i + 1
-        if lines[line + RATE] ~= 0 then
+        if lines[line + RATE] > 0 then
           local tick = floor(at_us / lines[line + TICK])
           lines[line + LEVEL] = level_at(line, tick) - brought[i]
           lines[line + AT] = max(lines[line + AT], tick)
+        elseif lines[line + RATE] == DATED then
+          lines[line + LEVEL] = lines[line + LEVEL] - brought[i]
         end
         lines[line + SPENT] = (lines[line + SPENT] + brought[i]) % MODULUS
       end

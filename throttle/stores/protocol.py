@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
+    "DATED",
     "MODULUS",
     "OTHER",
     "READY",
@@ -41,6 +42,9 @@ __all__ = [
 MODULUS = 1 << 50
 """Sums that only grow count modulo this; differences of two of them are exact."""
 
+DATED = -1
+"""The rate of a line that no time fills."""
+
 READY, WANTED, OTHER = 0, 1, 2
 """What became of an exchange: done; the state is missing and its definition wanted; another definition holds."""
 
@@ -53,7 +57,8 @@ class Line:
     so spreads calls evenly: each may go as soon as the debt of the one before is paid.
 
     Attributes:
-        rate: grains that flow in each tick; 0 for a line that doesn't count.
+        rate: grains that flow in each tick; 0 for a line that doesn't count; `DATED` for one that no time fills, but
+            a reset does (`Exchange.resets`).
         tick_us: how long a tick is: 1 µs wherever the figures then stay below 2**46.
         capacity: grains that it holds.
         level: grains that are in it.
@@ -66,7 +71,9 @@ class Line:
 
 
 class StoredLine(NamedTuple):
-    """A line as it stands: `level` grains at the tick `at`; `spent` counts its charges modulo `MODULUS`."""
+    """A line as it stands: `level` grains at the tick `at`; `spent` counts its charges modulo `MODULUS`. Of a dated
+    line, `at` is the number of its latest reset.
+    """
 
     rate: int
     tick_us: int
@@ -191,6 +198,8 @@ class Exchange:
             exchange, so that nothing is to be made good when a process dies or an answer is lost.
         bell: a word by which this process is called when a place comes free for it; "" where it asks again by itself.
         leaves: it ends, and is to be forgotten.
+        resets: for each dated line, in order, a number that grows with each of its resets. The first that brings a new
+            one finds the line full again, but for what is reserved and not sent yet.
     """
 
     process: str
@@ -210,6 +219,7 @@ class Exchange:
     holds: int = 0
     bell: str = ""
     leaves: bool = False
+    resets: tuple[int, ...] = ()
 
 
 class Grant(NamedTuple):
@@ -237,7 +247,7 @@ class Answer:
         version: of the lesson that holds.
         pause_until_us: nobody goes before.
         processes: how many live.
-        grants: for each call that was tried, in order.
+        grants: for each call that was tried, in order. Behind one for which a dated line hasn't enough, none is.
         lines: the lines as they stand after the exchange.
         lesson: its text, where it is newer than the one the process knows.
         definition: digest and text of the one that holds, where it is another.

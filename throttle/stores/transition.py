@@ -19,6 +19,9 @@ least, so that a process which frees places and always has use for them itself l
 is called when its turn has come: the exchange that finds the place free answers whose bells are to be rung. Who has
 none asks again by itself.
 
+A dated line is the limit of a calendar day. When such a day ends is for the processes to know; each brings the number
+of the day that it lives in, and with the first of a new day the line is full.
+
 A process that ends and says so is forgotten at once, and what it holds is free.
 """
 
@@ -30,6 +33,7 @@ from typing import Final
 
 from throttle.bucket import Bucket
 from throttle.stores.protocol import (
+    DATED,
     MODULUS,
     OTHER,
     READY,
@@ -202,17 +206,13 @@ def _follow_clock(state: PoolState, now_us: int) -> int:
         state.pause_until_us = max(0, state.pause_until_us - back_us)
         state.anchor_us = min(state.anchor_us, now_us)
         state.sweep_at_us = now_us
-        state.lines = [_moved(line, now_us // line.tick_us) for line in state.lines]
+        state.lines = [line if line.rate == DATED else line._replace(at=now_us // line.tick_us) for line in state.lines]
         state.leases.clear()
         state.processes.clear()
         state.line.clear()
         state.alive = 0
     state.now_us = now_us
     return now_us
-
-
-def _moved(line: StoredLine, at: int) -> StoredLine:
-    return StoredLine(line.rate, line.tick_us, line.capacity, line.level, at, line.spent)
 
 
 def _redefine(state: PoolState, definition: Definition) -> None:
@@ -222,7 +222,7 @@ def _redefine(state: PoolState, definition: Definition) -> None:
         at, level = state.now_us // line.tick_us, line.level
         if i < len(state.lines):
             old = state.lines[i]
-            now_level = _bucket(old).level_at(state.now_us // old.tick_us) if old.rate else old.level
+            now_level = _bucket(old).level_at(state.now_us // old.tick_us) if old.rate > 0 else old.level
             part = min(1000, max(-1000, now_level // max(1, old.capacity // 1000)))
             level = min(line.capacity, part * (line.capacity // 1000))
         lines.append(StoredLine(line.rate, line.tick_us, line.capacity, level, at, 0))
@@ -257,10 +257,12 @@ def _sweep(state: PoolState, now_us: int) -> None:
 
 
 def _change(state: PoolState, now_us: int, brought: Exchange) -> None:
-    """Take note of what was sent, of changed charges, of a pause and of what was learned."""
+    """Take note of what was sent, of a new day, of changed charges, of a pause and of what was learned."""
     for number, amounts in brought.sent:
         if state.leases.pop(number, None) is None:
             _give(state, tuple([-amount for amount in amounts]))
+    if brought.resets:
+        _reset(state, brought.resets)
     for change in brought.changes:
         if not change.lease:
             _give(state, change.amounts)
@@ -272,12 +274,21 @@ def _change(state: PoolState, now_us: int, brought: Exchange) -> None:
         _learn(state, now_us, lesson)
 
 
+def _reset(state: PoolState, resets: tuple[int, ...]) -> None:
+    dated = [i for i, line in enumerate(state.lines) if line.rate == DATED]
+    for i, number in zip(dated, resets, strict=False):
+        line = state.lines[i]
+        if number > line.at:
+            reserved = sum([lease.amounts[i] for lease in state.leases.values()])
+            state.lines[i] = line._replace(level=line.capacity - reserved, at=number)
+
+
 def _give_back(state: PoolState, now_us: int, lease: Lease) -> None:
     if lease.at_us == state.clock_us:
         state.clock_us = max(now_us, lease.before_us)
         for i, line in enumerate(state.lines):
             at = state.clock_us // line.tick_us
-            if line.rate and line.at > at:  # what flowed in since is taken back; too much where it was clipped
+            if line.rate > 0 and line.at > at:  # what flowed in since is taken back; too much where it was clipped
                 level = line.level - min((line.at - at) * line.rate, 2 * line.capacity)
                 state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, line.spent)
     _give(state, lease.amounts)
@@ -294,6 +305,8 @@ def _learn(state: PoolState, now_us: int, lesson: Lesson) -> None:
     """Adopt a lesson: rates and capacities, and levels less what was spent since and more what flowed in."""
     at_us = min(lesson.at_us, max(now_us, state.clock_us))
     for i, (line, told) in enumerate(zip(state.lines, lesson.lines, strict=True)):
+        if line.rate == DATED:
+            continue
         at, level = line.at, line.level
         if told.level is not None:
             then = at_us // line.tick_us
@@ -324,13 +337,18 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Gr
     tell whether places ran out.
     """
     grants: list[Grant] = []
-    buckets = [_bucket(line) if line.rate else None for line in state.lines]
+    buckets = [_bucket(line) if line.rate > 0 else None for line in state.lines]
     free = _free_places(state, now_us, brought) if brought.places else len(brought.asks)
     taken = 0
     full = waits_for_place = False
     for ask in brought.asks:
         if taken >= free:
             full, waits_for_place = True, ask.within_us != 0
+            break
+        if any(
+            line.rate == DATED and min(amount, line.capacity) > line.level
+            for line, amount in zip(state.lines, ask.amounts, strict=True)
+        ):
             break
         at_us = max(now_us, state.clock_us, state.pause_until_us)
         for line, bucket, amount in zip(state.lines, buckets, ask.amounts, strict=True):
@@ -346,6 +364,8 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Gr
             if bucket is not None:
                 bucket.take(at_us // line.tick_us, amount)
                 level, at = bucket.level, bucket.at_us
+            elif line.rate == DATED:
+                level -= amount
             state.lines[i] = StoredLine(line.rate, line.tick_us, line.capacity, level, at, spent)
         waits = at_us - now_us > brought.ahead_us
         number = 0

@@ -53,6 +53,8 @@ def arguments_of(brought: Exchange, now_us: int | None) -> list[str | bytes]:
         brought.places,
         brought.holds,
         brought.leaves,
+        len(brought.resets),
+        *brought.resets,
     ]
     for sent in brought.sent:
         figures.append(sent.lease)
