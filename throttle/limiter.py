@@ -465,6 +465,8 @@ class Limiter:
             while permit.state == WAITING:
                 if sleeper.is_busy:
                     gate.lend_hand(self)
+                    if permit.state != WAITING:
+                        break
                     with self._lock:
                         sleeper.is_busy = False
                         until_us = threads.until_us(gate, sleeper)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -205,6 +206,32 @@ def test_so_does_a_worker_that_was_forked(url: str) -> None:
     assert limiter.try_acquire("m") is not None
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_so_does_a_worker_that_makes_its_own_limiter(url: str) -> None:
+    text = f"""
+import multiprocessing, sys
+def work():
+    from throttle import Limiter
+    global limiter, permit
+    limiter = Limiter({LIMITS}, store=sys.argv[1])
+    permit = limiter.acquire("m").__enter__()
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+sys.exit(worker.exitcode)
+"""
+    subprocess.run([sys.executable, "-c", text, url], timeout=60, check=True)
+    assert Limiter(LIMITS, store=url).try_acquire("m") is not None
+
+
+def test_a_limiter_that_is_dropped_tells_before_that_its_call_has_ended(url: str) -> None:
+    for _ in range(5):
+        limiter = Limiter(LIMITS, store=url)
+        limiter.acquire("m", max_wait=5).__enter__().close()
+        del limiter
+
+
 def test_a_store_that_is_away_keeps_nobody_from_ending() -> None:
     text = "import sys, throttle; throttle.Limiter({'tpm': 600}, store=sys.argv[1]).acquire('m').__enter__().close()"
     told = subprocess.run(
@@ -223,12 +250,16 @@ def test_a_bell_is_heard_until_it_is_closed() -> None:
     assert bells.hear(words.append) == address
     other.ring([f"{address}/a", f"{address}/b"])
     eventually(lambda: words == ["a", "b"])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"", ("127.0.0.1", int(address)))
+    other.ring([f"{address}/c"])
+    eventually(lambda: words == ["a", "b", "c"])
     before = threading.active_count()
     bells.close()
     eventually(lambda: threading.active_count() < before)
-    other.ring([f"{address}/c", "no port/d", "99999/e"])
+    other.ring([f"{address}/d", "no port/d", "99999/e"])
     again = bells.hear(words.append)
     other.ring([f"{again}/f"])
-    eventually(lambda: words == ["a", "b", "f"])
+    eventually(lambda: words == ["a", "b", "c", "f"])
     bells.close()
     other.close()

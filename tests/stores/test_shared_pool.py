@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stores.support import KEY, LIMIT, Call, Process
-from throttle.pool import EXPIRED, WAITING
+from throttle.pool import ADMITTED, EXPIRED, WAITING
 from throttle.stores.conformance import Clock
 from throttle.stores.memory import MemoryStore
 
@@ -70,3 +70,39 @@ def test_who_is_called_before_it_knows_that_no_place_was_free_asks_again() -> No
     two.pool.come()
     two.pool.take_answer(clock(), answer, clock(), clock())
     assert two.pool.wants(clock())
+
+
+def test_a_process_that_has_left_is_not_seen_again_unless_it_calls() -> None:
+    clock = Clock()
+    process = Process("one", clock, MemoryStore(clock=clock), places=2)
+    process.call(1)
+    process.carry()
+    process.pool.leave()
+    process.run(5)
+    state = process.store.pools[KEY]
+    assert (state.processes, state.holds, state.replies) == ({}, {}, {})
+    process.pool.leave()
+    assert not process.pool.wants(clock())
+    late = process.call(1)
+    process.carry()
+    assert late.state == ADMITTED
+    assert list(process.store.pools[KEY].processes) == ["one"]
+
+
+def test_who_comes_after_a_call_that_found_no_place_and_gave_up_asks_at_once() -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    one, two = (Process(name, clock, store, places=1) for name in ("one", "two"))
+    held = one.call(1)
+    one.carry()
+    two.pool.hear(clock(), "bell")
+    given_up = two.call(1)
+    two.carry()
+    two.pool.withdraw(clock(), given_up)
+    two.carry()
+    assert store.pools[KEY].line == {}
+    one.pool.release(clock(), held)
+    one.carry()
+    late = two.call(1)
+    two.carry()
+    assert late.state == ADMITTED

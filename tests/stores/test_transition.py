@@ -290,6 +290,14 @@ def test_who_has_a_bell_is_called_once_when_its_turn_has_come() -> None:
     assert world.calls() == ["3"]
 
 
+def test_who_waits_behind_a_call_that_goes_at_once_or_not_at_all_is_in_line() -> None:
+    world = World()
+    world.bring("one", ask(1, 0), places=1)
+    world.bring("two", ask(1, 0, 0), ask(1, 0), places=1, bell="2")
+    world.bring("one", places=1, holds=0)
+    assert world.calls() == ["2"]
+
+
 def test_who_is_called_and_does_not_come_leaves_the_line_to_the_next() -> None:
     world = World()
     world.bring("one", ask(1, 0), places=1)

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from multiprocessing import util
+from multiprocessing import parent_process, util
 from typing import TYPE_CHECKING, Final
 
 from throttle.errors import StoreError
@@ -62,6 +62,7 @@ class Courier:
         self._limiter: Callable[[], Limiter | None] = lambda: None
         self._bell = threading.Condition()
         self._posted: dict[SharedGate, None] = {}
+        self._needed: Limiter | None = None  # as long as it has something to tell
         self._carrier = 0  # the thread that carries; 0: nobody
         self._gates: weakref.WeakSet[SharedGate] = weakref.WeakSet()
         self._by_word: weakref.WeakValueDictionary[str, SharedGate] = weakref.WeakValueDictionary()
@@ -91,6 +92,7 @@ class Courier:
         with self._bell:
             self._gates.add(gate)
             self._posted[gate] = None
+            self._needed = self._limiter()
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="throttle-courier", daemon=True)
                 thread.start()  # may fail, and is tried again then
@@ -106,7 +108,7 @@ class Courier:
 
     def leave(self, end: float) -> None:
         """Take leave of the store, as this process ends: what it holds comes back at once. Not where the store is away,
-        or busy until `end` on the monotonic clock, in seconds.
+        or busy until `end` on the monotonic clock, in seconds; one answer is waited for as long as ever.
         """
         limiter = self._limiter()
         if limiter is None or self._complained or self._pid != os.getpid():
@@ -119,6 +121,7 @@ class Courier:
         while self._leaves and (gates := [gate for gate in gates if gate.shared.leaves]) and time.monotonic() < end:
             if not self._carry_alone(limiter, gates):
                 time.sleep(BUSY_S)
+        self._leaves = False
 
     def start_anew(self) -> tuple[str, str]:
         """After a fork: another process, without a thread yet. Returns what it is called from now on."""
@@ -126,7 +129,7 @@ class Courier:
             self._pid = os.getpid()
             self.process, self.label = _new_process()
             self._bell = threading.Condition()
-            self._posted, self._thread, self._carrier = {}, None, 0
+            self._posted, self._needed, self._thread, self._carrier = {}, None, None, 0
             self._away, self._retry_s = None, RETRY_FIRST_S
         return self.process, self.label
 
@@ -166,7 +169,7 @@ class Courier:
             if self._carrier or not (self._posted or more):
                 return []
             self._carrier = threading.get_ident()
-            gates, self._posted = list(self._posted), {}
+            gates, self._posted, self._needed = list(self._posted), {}, None
             return gates + [gate for gate in more if gate not in gates]
 
     def _carry_alone(self, limiter: Limiter, more: Sequence[SharedGate] = ()) -> bool:
@@ -285,24 +288,28 @@ class Courier:
     # a store that is away
 
     def _fail(self, limiter: Limiter, gates: list[SharedGate], error: StoreError) -> None:
-        if self._leaves:
+        if self._leaves:  # nobody needs to know any more
             self._leaves = False
+            self._fail_all(limiter, gates, error)
             return
         if not self._complained:
             self._complained = True
             consequence = _CONSEQUENCES[self._policy]
             logger.warning("%s; until it answers again, %s", error, consequence, extra={"event": "store_away"})
+        if self._policy == "closed":
+            self._fail_all(limiter, gates, error)
+            return
+        with limiter._lock:
+            self._retry_at = time.monotonic() + self._retry_s
+            self._away = StandIn(self._store_clock(limiter, gates[0]), open_to_all=self._policy == "open")
+        self._carry(limiter, gates)
+
+    def _fail_all(self, limiter: Limiter, gates: list[SharedGate], error: StoreError) -> None:
         with limiter._lock:
             now_us = limiter._clock()
-            if self._policy == "closed":
-                for gate in gates:
-                    gate.fail(now_us, error)
-            else:
-                self._retry_at = time.monotonic() + self._retry_s
-                self._away = StandIn(self._store_clock(limiter, gates[0]), open_to_all=self._policy == "open")
+            for gate in gates:
+                gate.fail(now_us, error)
         limiter._carry_out_notes()
-        if self._away is not None:
-            self._carry(limiter, gates)
 
     def _take_back(self) -> None:
         if self._complained:
@@ -363,5 +370,7 @@ def _leave_when_worker_ends(_: object) -> None:
     util.Finalize(None, _leave, exitpriority=0)
 
 
-# workers of multiprocessing that were forked end without a word, but for what is left to it
+# workers of multiprocessing end without a word, but for what is left to it
 util.register_after_fork(Courier, _leave_when_worker_ends)
+if parent_process() is not None:
+    _leave_when_worker_ends(None)

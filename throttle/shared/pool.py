@@ -149,7 +149,7 @@ class SharedPool(Pool):
         self._was_called = False  # since the last exchange was composed
         self._comes_uncalled = False
         self._hears_at_us = 0
-        self._leaves = False
+        self._leaves = self._has_left = False
         self._joined = False
         self._digest = ""
         self._spent: Sequence[StoredLine] = ()
@@ -280,6 +280,8 @@ class SharedPool(Pool):
             return self._unanswered and self.waiting > 0
         if self._changes or self._sent or self._pause_until_us or self._leaves:
             return True
+        if self._has_left and not self.waiting:  # the process ends, and is not to be seen again
+            return False
         if self._in_line and not self.waiting:
             return True
         if self._places is not None and self._holds() != self._told_holds:
@@ -290,6 +292,8 @@ class SharedPool(Pool):
 
     def needs_beat(self) -> bool:
         """Tell whether others must see now and then that this process lives."""
+        if self._has_left and not self.waiting:
+            return False
         return bool(self._reserved) or self.under_way > 0 or self.waiting > 0
 
     def beat_due(self, now_us: int) -> bool:
@@ -330,9 +334,10 @@ class SharedPool(Pool):
             places=self._most(),
             holds=self._holds(),
             bell=self.bell,
-            leaves=self._leaves and not left and len(self._sent) <= most,
-            resets=tuple([meter.day_at(now_us) for meter in self._dated]),
+            leaves=(self._leaves or (self._has_left and not tickets)) and not left and len(self._sent) <= most,
+            resets=tuple([meter.day_at(now_us) for meter in self._dated]) if self._dated else (),
         )
+        self._has_left = exchange.leaves or (self._has_left and not tickets)
         if exchange.leaves:
             self._leaves, self._shown_at_us = False, -NEVER  # who comes back after all shows itself again
         self._comes_uncalled = self._in_line and 0 < self._no_place_until_us <= now_us
@@ -363,9 +368,9 @@ class SharedPool(Pool):
         self._told_holds += sum([grant.at_us >= 0 for grant in answer.grants])
         if self.bell and self._comes_uncalled and self._told_holds > out.exchange.holds:
             self.hear(now_us, "")  # a place was free, and nobody rang
-        untried = [ticket for ticket in out.tickets[len(answer.grants) :] if ticket.state == WAITING]
+        untried = out.tickets[len(answer.grants) :]
         if untried and not any(grant.lease for grant in answer.grants):  # no place was free, or no more is left today
-            for ticket in untried:
+            for ticket in [ticket for ticket in untried if ticket.state == WAITING]:
                 if ticket in self._at_once:
                     self._turn_away(now_us, ticket)
                 elif answer.full:
@@ -399,7 +404,7 @@ class SharedPool(Pool):
 
     def leave(self) -> None:
         """This process ends: reservations are given back, and the store forgets it with the next exchange."""
-        if self.exchanges:
+        if self.exchanges and not self._has_left:
             for ticket in list(self._reserved):
                 self._unreserve(ticket)
             self._leaves = True
@@ -492,9 +497,14 @@ class SharedPool(Pool):
         self._charged.clear()
         self._changes, self._sent, self._held, self._pause_until_us = [], [], ([], [], ()), 0
         self._shown_at_us, self._unanswered, self._no_place_until_us = -NEVER, False, 0
-        self.bell, self._in_line, self._hears_at_us, self._leaves = "", False, 0, False
+        self.bell, self._in_line, self._hears_at_us, self._leaves, self._has_left = "", False, 0, False, False
 
     # inside
+
+    def _leave(self, ticket: Ticket) -> None:
+        super()._leave(ticket)
+        if not self.waiting:  # whoever comes next finds out anew
+            self._no_place_until_us = 0
 
     def _expire(self, now_us: int) -> list[Ticket]:
         expired = super()._expire(now_us)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -24,17 +25,21 @@ class LoopbackBells:
 
     def __init__(self) -> None:
         self._ear: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._last_word = secrets.token_hex(8).encode()
         self._mouth: socket.socket | None = None
         self._pid = os.getpid()
 
     def hear(self, called: Callable[[str], None]) -> str:
         """Hear in a thread, until `close`; returns the address, "" where that can't be done."""
         self._leave_to_parent()
-        if self._ear is None:
+        if self._ear is None or self._thread is None or not self._thread.is_alive():
             ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 ear.bind((HOST, 0))
-                threading.Thread(target=_listen, args=(ear, called), name="throttle-bell", daemon=True).start()
+                given = (ear, self._last_word, called)
+                self._thread = threading.Thread(target=_listen, args=given, name="throttle-bell", daemon=True)
+                self._thread.start()
             except (OSError, RuntimeError):
                 ear.close()
                 return ""
@@ -58,7 +63,7 @@ class LoopbackBells:
         mouth, self._mouth = self._mouth, None
         if ear is not None:  # its thread closes it: closing it here would not wake that up everywhere
             with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-                waker.sendto(b"", ear.getsockname())
+                waker.sendto(self._last_word, ear.getsockname())
         if mouth is not None:
             mouth.close()
 
@@ -71,7 +76,8 @@ class LoopbackBells:
                 ear.close()
 
 
-def _listen(ear: socket.socket, called: Callable[[str], None]) -> None:
+def _listen(ear: socket.socket, last_word: bytes, called: Callable[[str], None]) -> None:
     with ear, contextlib.suppress(OSError):
-        while word := ear.recv(LONGEST):
-            called(word.decode("ascii", "replace"))
+        while (word := ear.recv(LONGEST)) != last_word:
+            if word:  # an empty one is a stranger's
+                called(word.decode("ascii", "replace"))

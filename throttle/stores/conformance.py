@@ -147,13 +147,13 @@ def _crowd(clock: Clock) -> Iterable[tuple[str, Exchange]]:
     draw = random.Random("crowd")
     key = f"conformance-crowd-{draw.randrange(1 << 40):x}"
     known = Definition("crowd", "1", (Line(1, 1, 10**6, 10**6),))
-    for number in range(3 * DEAD_MOST):
+    for number in range(DEAD_MOST + 64):
         brought = Exchange(
             f"p{number}", 1, "crowd", asks=(Ask((1,)),), presence=Presence("p"), definition=known, places=4, holds=1
         )
         yield key, brought
         clock.now_us += draw.choice((0, 0, 0, 1, 50_000, LEASE_US // 20, LEASE_US))
-    for number in range(0, 3 * DEAD_MOST, 5):
+    for number in range(DEAD_MOST + 64):
         yield key, Exchange(f"p{number}", 1, "crowd", asks=(Ask((1,)),), presence=Presence("p"))
 
 

@@ -10,7 +10,7 @@
 -- places, q who is in line for one, until when, and by which bell it is called ("-": by none).
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
-local FORGET_US, PLACE_US, DEAD_MOST = 600000000, 1000000, 64
+local FORGET_US, PLACE_US, DEAD_MOST = 600000000, 1000000, 256
 local READY, WANTED, OTHER, DATED = 0, 1, 2, -1
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -328,7 +328,10 @@ else
   local granted, n = {}, 0
   for from = asks_from + 1, lesson_from, 1 + width do
     if taken >= free then
-      full, waits_for_place = 1, brought[from] ~= 0
+      full = 1
+      for behind = from, lesson_from, 1 + width do
+        if brought[behind] ~= 0 then waits_for_place = true end
+      end
       break
     end
     local within_us = brought[from]

@@ -58,7 +58,7 @@ PLACE_US: Final = 1_000_000
 """Who is in line for a place and doesn't ask for so long leaves the line; who has a bell, once it was rung."""
 FORGET_US: Final = 600_000_000
 """How long it is remembered what a silent process brought last: it may have been answered and not know it."""
-DEAD_MOST: Final = 64
+DEAD_MOST: Final = 256
 """Of so many silent processes that is remembered, of those that were seen last."""
 SWEEP_US: Final = 1_000_000
 """How often the dead are looked for."""
@@ -341,9 +341,9 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Gr
     free = _free_places(state, now_us, brought) if brought.places else len(brought.asks)
     taken = 0
     full = waits_for_place = False
-    for ask in brought.asks:
+    for n, ask in enumerate(brought.asks):
         if taken >= free:
-            full, waits_for_place = True, ask.within_us != 0
+            full, waits_for_place = True, any(behind.within_us != 0 for behind in brought.asks[n:])
             break
         if any(
             line.rate == DATED and min(amount, line.capacity) > line.level
