@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 import anyio
 from openai import AsyncOpenAI, OpenAI
 
-httpx: Any = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
-"""The HTTP library of the SDK that is installed."""
+from tests.wire.stacks import default_library
+
+httpx: Any = importlib.import_module(default_library())
+"""The library that the SDK makes its HTTP clients of."""
 
 __all__ = ["Api", "chat_line", "connect_error", "echo", "httpx", "read_jsonl", "refusal", "write_jsonl"]
 

@@ -121,7 +121,7 @@ def script(seed: int, steps: int, clock: Clock, model: MemoryStore) -> Iterable[
             pause_until_us=draw.choice((0, 0, 0, 0, 0, 0, clock.now_us + draw.choice((0, 30_000, 2_000_000)))),
             presence=draw.choice((None, Presence("a host:1", 3, 2, 100, draw.choice((0, 1))))),
             ahead_us=draw.choice((0, 50_000)),
-            places=places,
+            places=places if draw.random() < 0.9 else 0,
             holds=draw.choice((0, 0, 1, 2, 5)),
             bell=draw.choice(("", f"here/{process}")),
             leaves=draw.random() < 0.05,

@@ -421,6 +421,15 @@ else
     end
     redis.call('HDEL', KEYS[2], process)
     has_left = true
+    if places == 0 then -- else that is done above
+      for field, text in pairs({n = holders or '', q = in_line or ''}) do
+        local kept = {}
+        for _, entry in ipairs(list_of(text)) do
+          if entry[1] ~= process then kept[#kept + 1] = entry end
+        end
+        redis.call('HSET', KEYS[1], field, text_of(kept))
+      end
+    end
   end
 end
 
