@@ -19,6 +19,7 @@ from throttle import Limiter
 from throttle.shared import courier
 from throttle.stores import open_store
 from throttle.stores.bells import LoopbackBells
+from throttle.stores.memory import MemoryStore
 
 LIMITS = {"rpm": 60_000, "max_in_flight": 1}
 
@@ -206,6 +207,58 @@ def test_so_does_a_worker_that_was_forked(url: str) -> None:
     assert limiter.try_acquire("m") is not None
 
 
+class Mute(MemoryStore):
+    """A store whose bells are broken."""
+
+    def hear(self, called: Any) -> str:
+        raise RuntimeError("can't start new thread")
+
+    def ring(self, bells: Any) -> None:
+        raise LookupError("no node")
+
+
+def test_bells_that_break_keep_nobody_from_waiting() -> None:
+    store = Mute()
+    one, two = Limiter(LIMITS, store=store), Limiter(LIMITS, store=store)
+    held = one.acquire("m").__enter__()
+    waiting = Waiting(two)
+    eventually(lambda: gate_of(two).shared._in_line)
+    held.close()
+    waiting.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_worker_whose_threads_are_still_at_work_keeps_its_places(url: str) -> None:
+    limiter = Limiter(LIMITS, store=url)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    reading, writing = os.pipe()
+    worker = multiprocessing.get_context("fork").Process(target=work_on, args=(limiter, reading, writing))
+    worker.start()
+    os.close(reading)
+    try:
+        eventually(lambda: limiter.try_acquire("m") is None)
+        threading.Event().wait(1)
+        assert limiter.try_acquire("m") is None
+    finally:
+        os.close(writing)
+        worker.join(30)
+    assert worker.exitcode == 0
+
+
+def work_on(limiter: Limiter, reading: int, writing: int) -> None:
+    """Return while a thread has a call out, until the other end is closed."""
+    os.close(writing)
+    permit = limiter.acquire("m", max_wait=10).__enter__()
+
+    def work() -> None:
+        os.read(reading, 1)
+        permit.close()
+
+    threading.Thread(target=work).start()
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_so_does_a_worker_that_makes_its_own_limiter(url: str) -> None:
@@ -259,7 +312,7 @@ def test_a_bell_is_heard_until_it_is_closed() -> None:
     eventually(lambda: threading.active_count() < before)
     other.ring([f"{address}/d", "no port/d", "99999/e"])
     again = bells.hear(words.append)
-    other.ring([f"{again}/f"])
+    other.ring(["no port/d", "99999/e", f"{again}/f"])
     eventually(lambda: words == ["a", "b", "c", "f"])
     bells.close()
     other.close()

@@ -21,7 +21,7 @@ from throttle.stores.protocol import (
     Presence,
     Sent,
 )
-from throttle.stores.transition import BEAT_US, DEAD_MOST, LEASE_US, PLACE_US, PoolState, exchange
+from throttle.stores.transition import BEAT_US, DEAD_MOST, LEASE_US, LINE_US, PLACE_US, PoolState, exchange
 
 MINUTE_US = 60_000_000
 START_US = 1_000_000_000_000
@@ -279,7 +279,7 @@ def test_who_has_a_bell_is_called_once_when_its_turn_has_come() -> None:
     world.bring("two", ask(1, 0), places=1, bell="2")
     world.bring("three", ask(1, 0), places=1, bell="3")
     assert world.calls() == []
-    world.now_us += LEASE_US - 1  # it needn't ask meanwhile
+    world.now_us += LINE_US - 1  # it needn't ask meanwhile
     world.bring("one", places=1, holds=0)
     assert world.calls() == ["2"]
     world.bring("one", places=1, holds=0)

@@ -10,6 +10,7 @@ pools in one go.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import secrets
@@ -237,7 +238,8 @@ class Courier:
         if self._away is None:
             self._take_back()
             if called and isinstance(self.store, BellStore):
-                self.store.ring(called)
+                with contextlib.suppress(Exception):  # who isn't called asks by itself
+                    self.store.ring(called)
             if deaf:
                 self._hear(limiter, deaf)
         for pool, line in news:
@@ -261,7 +263,10 @@ class Courier:
         """Have others call by a bell, where the store has any. A place may have come free meanwhile, so who has got one
         asks again.
         """
-        address = self.store.hear(self._on_call) if isinstance(self.store, BellStore) else ""
+        address = ""
+        if isinstance(self.store, BellStore):
+            with contextlib.suppress(Exception):  # without a bell it asks by itself
+                address = self.store.hear(self._on_call)
         with limiter._lock:
             now_us = limiter._clock()
             for gate in gates:
@@ -292,6 +297,8 @@ class Courier:
             self._leaves = False
             self._fail_all(limiter, gates, error)
             return
+        for gate in list(self._gates):
+            gate.shared.bell = ""  # what heard by it may be gone with the store
         if not self._complained:
             self._complained = True
             consequence = _CONSEQUENCES[self._policy]
@@ -367,7 +374,13 @@ def _leave() -> None:
 
 
 def _leave_when_worker_ends(_: object) -> None:
-    util.Finalize(None, _leave, exitpriority=0)
+    util.Finalize(None, _leave_if_last, exitpriority=0)
+
+
+def _leave_if_last() -> None:
+    """A worker ends this way before its other threads are waited for, whose calls may be out."""
+    if all(thread.daemon or thread is threading.current_thread() for thread in threading.enumerate()):
+        _leave()
 
 
 # workers of multiprocessing end without a word, but for what is left to it

@@ -334,10 +334,12 @@ class SharedPool(Pool):
             places=self._most(),
             holds=self._holds(),
             bell=self.bell,
-            leaves=(self._leaves or (self._has_left and not tickets)) and not left and len(self._sent) <= most,
+            leaves=self._leaves and not changes and not self._sent,  # by itself, as it may be carried out twice
             resets=tuple([meter.day_at(now_us) for meter in self._dated]) if self._dated else (),
         )
         self._has_left = exchange.leaves or (self._has_left and not tickets)
+        if self._has_left and not exchange.leaves:
+            self._leaves = True  # once more, as it has shown itself
         if exchange.leaves:
             self._leaves, self._shown_at_us = False, -NEVER  # who comes back after all shows itself again
         self._comes_uncalled = self._in_line and 0 < self._no_place_until_us <= now_us

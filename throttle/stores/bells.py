@@ -49,11 +49,11 @@ class LoopbackBells:
     def ring(self, bells: Sequence[str]) -> None:
         """Ring bells, each an address, a slash and a word."""
         self._leave_to_parent()
-        with contextlib.suppress(OSError, ValueError, OverflowError):  # one that isn't heard is no harm
-            if self._mouth is None:
-                self._mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            for bell in bells:
-                port, _, word = bell.rpartition("/")
+        if self._mouth is None:
+            self._mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for bell in bells:
+            port, _, word = bell.rpartition("/")
+            with contextlib.suppress(OSError, ValueError, OverflowError):  # one that isn't heard is no harm
                 self._mouth.sendto(word.encode()[:LONGEST], (HOST, int(port)))
 
     def close(self) -> None:

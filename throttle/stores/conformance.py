@@ -13,6 +13,7 @@ For a store of your own:
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -145,7 +146,7 @@ def _crowd(clock: Clock) -> Iterable[tuple[str, Exchange]]:
     and bring the same again.
     """
     draw = random.Random("crowd")
-    key = f"conformance-crowd-{draw.randrange(1 << 40):x}"
+    key = f"conformance-crowd-{secrets.token_hex(5)}"
     known = Definition("crowd", "1", (Line(1, 1, 10**6, 10**6),))
     for number in range(DEAD_MOST + 64):
         brought = Exchange(

@@ -10,7 +10,7 @@
 -- places, q who is in line for one, until when, and by which bell it is called ("-": by none).
 
 local MODULUS, LEASE_US, BEAT_US, SWEEP_US, BACK_US = 1125899906842624, 10000000, 3000000, 1000000, 1000000
-local FORGET_US, PLACE_US, DEAD_MOST = 600000000, 1000000, 256
+local FORGET_US, PLACE_US, LINE_US, DEAD_MOST = 600000000, 1000000, 5000000, 256
 local READY, WANTED, OTHER, DATED = 0, 1, 2, -1
 local RATE, TICK, CAPACITY, LEVEL, AT, SPENT, EACH = 1, 2, 3, 4, 5, 6, 6
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -400,7 +400,7 @@ else
       waits_for_place = false
     end
     local entry = {process, now_us + PLACE_US, '-'}
-    if bell ~= '' then entry = {process, now_us + LEASE_US, bell} end
+    if bell ~= '' then entry = {process, now_us + LINE_US, bell} end
     local keeps = waits_for_place and was_in_line and taken == 0
     if keeps then before[#before + 1] = entry end
     for _, other in ipairs(after) do before[#before + 1] = other end

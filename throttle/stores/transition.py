@@ -56,6 +56,8 @@ BEAT_US: Final = 3_000_000
 """A process that holds a lease shows itself at least this often."""
 PLACE_US: Final = 1_000_000
 """Who is in line for a place and doesn't ask for so long leaves the line; who has a bell, once it was rung."""
+LINE_US: Final = 5_000_000
+"""Who has a bell stays in line for so long without asking."""
 FORGET_US: Final = 600_000_000
 """How long it is remembered what a silent process brought last: it may have been answered and not know it."""
 DEAD_MOST: Final = 256
@@ -382,7 +384,7 @@ def _reserve(state: PoolState, now_us: int, brought: Exchange) -> tuple[tuple[Gr
         if taken or not waits_for_place:
             state.line.pop(brought.process, None)
         if waits_for_place:
-            state.line[brought.process] = (now_us + (LEASE_US if brought.bell else PLACE_US), brought.bell)
+            state.line[brought.process] = (now_us + (LINE_US if brought.bell else PLACE_US), brought.bell)
     return tuple(grants), full
 
 
