@@ -54,13 +54,20 @@ def test_a_call_whose_time_is_up_while_its_pool_pauses_gives_its_reservation_bac
     assert process.store.pools[KEY].leases == {}
 
 
-def test_who_is_called_before_it_knows_that_no_place_was_free_asks_again() -> None:
+def who_holds_and_who_waits() -> tuple[Process, Call, Process]:
+    """Make two processes that share one place: the first holds it with a call, the second has a bell."""
     clock = Clock()
     store = MemoryStore(clock=clock)
     one, two = (Process(name, clock, store, places=1) for name in ("one", "two"))
     held = one.call(1)
     one.carry()
     two.pool.hear(clock(), "bell")
+    return one, held, two
+
+
+def test_who_is_called_before_it_knows_that_no_place_was_free_asks_again() -> None:
+    one, held, two = who_holds_and_who_waits()
+    clock, store = one.clock, one.store
     two.call(1)
     brought = two.pool.compose(clock())
     assert brought is not None
@@ -90,12 +97,8 @@ def test_a_process_that_has_left_is_not_seen_again_unless_it_calls() -> None:
 
 
 def test_who_comes_after_a_call_that_found_no_place_and_gave_up_asks_at_once() -> None:
-    clock = Clock()
-    store = MemoryStore(clock=clock)
-    one, two = (Process(name, clock, store, places=1) for name in ("one", "two"))
-    held = one.call(1)
-    one.carry()
-    two.pool.hear(clock(), "bell")
+    one, held, two = who_holds_and_who_waits()
+    clock, store = one.clock, one.store
     given_up = two.call(1)
     two.carry()
     two.pool.withdraw(clock(), given_up)
