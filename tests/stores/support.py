@@ -17,6 +17,7 @@ from throttle.pool import Ticket
 from throttle.shared.gate import SharedGate
 from throttle.shared.pool import SharedPool
 from throttle.shared.standin import StandIn
+from throttle.stores import open_store
 from throttle.stores.conformance import Clock
 from throttle.stores.memory import MemoryStore
 from throttle.stores.protocol import Answer, Exchange, PoolReport
@@ -64,6 +65,14 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it never came to hold"
         time.sleep(0.002)
+
+
+def report(url: str) -> PoolReport:
+    """Tell the state of the one pool of a store's namespace."""
+    store = open_store(url.partition("?")[0])
+    (found,) = store.report(f"{url.partition('namespace=')[2] or 'throttle'}:")
+    store.close()
+    return found
 
 
 def gate_of(limiter: Limiter) -> SharedGate:

@@ -9,26 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stores.support import eventually, gate_of, quiet
+from tests.stores.support import eventually, gate_of, quiet, report
 from throttle import Limiter
 from throttle.shared import courier
-from throttle.stores import open_store
 from throttle.stores.bells import LoopbackBells
 from throttle.stores.memory import MemoryStore
 
 LIMITS = {"rpm": 60_000, "max_in_flight": 1}
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/a.db"
-    return f"{redis_url}?namespace={tmp_path.name.replace('_', '-')}"
 
 
 class Waiting:
@@ -71,12 +62,16 @@ def calls_of(limiter: Limiter, monkeypatch: pytest.MonkeyPatch, *, arrive: bool 
     return calls
 
 
+def used(url: str) -> Limiter:
+    """Make a limiter that has made a call, and has nothing left to tell."""
+    limiter = Limiter(LIMITS, store=url)
+    limiter.acquire("m").__enter__().close()
+    quiet(limiter)
+    return limiter
+
+
 def two_of(url: str) -> tuple[Limiter, Limiter]:
-    one, two = Limiter(LIMITS, store=url), Limiter(LIMITS, store=url)
-    for limiter in (one, two):
-        limiter.acquire("m").__enter__().close()
-        quiet(limiter)
-    return one, two
+    return used(url), used(url)
 
 
 def test_who_waits_for_a_place_is_called_and_does_not_ask(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +175,7 @@ permit = limiter.acquire("m").__enter__()  # and is never closed
 
 def test_a_process_that_ends_gives_its_places_back_and_is_forgotten(url: str) -> None:
     subprocess.run([sys.executable, "-c", LAST, url], timeout=60, check=True)
-    store = open_store(url.partition("?")[0])
-    (report,) = store.report(f"{url.partition('namespace=')[2] or 'throttle'}:")
-    store.close()
-    assert report.processes == {}
+    assert report(url).processes == {}
     assert Limiter(LIMITS, store=url).try_acquire("m") is not None
 
 
@@ -197,9 +189,7 @@ def keep_place(limiter: Limiter) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_so_does_a_worker_that_was_forked(url: str) -> None:
-    limiter = Limiter(LIMITS, store=url)
-    limiter.acquire("m").__enter__().close()
-    quiet(limiter)
+    limiter = used(url)
     worker = multiprocessing.get_context("fork").Process(target=keep_place, args=(limiter,))
     worker.start()
     worker.join(30)
@@ -230,9 +220,7 @@ def test_bells_that_break_keep_nobody_from_waiting() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_worker_whose_threads_are_still_at_work_keeps_its_places(url: str) -> None:
-    limiter = Limiter(LIMITS, store=url)
-    limiter.acquire("m").__enter__().close()
-    quiet(limiter)
+    limiter = used(url)
     reading, writing = os.pipe()
     worker = multiprocessing.get_context("fork").Process(target=work_on, args=(limiter, reading, writing))
     worker.start()

@@ -14,33 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.support import eventually
+from tests.stores.support import eventually, report
 from throttle import Limiter
-from throttle.stores import open_store
-from throttle.stores.protocol import PoolReport
 from throttle.stores.transition import LEASE_US
 
 LIMITS = {"rpm": 60_000, "tpm": 60_000}
 PROCESSES = 2
 CALLS = 40
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/a.db"
-    return f"{redis_url}?namespace={tmp_path.name.replace('_', '-')}"
-
-
-def prefix(url: str) -> str:
-    return f"{url.partition('namespace=')[2] or 'throttle'}:"
-
-
-def report(url: str) -> PoolReport:
-    store = open_store(url.partition("?")[0])
-    (found,) = store.report(prefix(url))
-    store.close()
-    return found
 
 
 def charged(url: str) -> float:
